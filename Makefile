@@ -1,0 +1,38 @@
+# The first target that needs it builds .venv, once; after that a target starts at once.
+# Another Python, 3.11 or newer:  make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help demo test check clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## a small stream, a few strategies, a report: minutes on a CPU, no download
+	$(BIN)/cl run configs/run/demo.yaml
+	@echo "Open runs/demo/report.html in a browser."
+
+test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
+	$(BIN)/pytest -m "not slow" --nbmake tests notebooks
+
+check: $(INSTALLED)  ## style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## remove what make made; your runs stay
+	rm -rf .venv build *.egg-info runs/demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "This needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)" >&2; \
+	    echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Installing into .venv, once; torch is large."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m cl`."""
+
+from cl.cli import main
+
+main()

@@ -1,0 +1,191 @@
+"""From a configuration to the things it names: corpora, stream, network, strategy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from platformdirs import user_cache_path
+
+from cl.config import Config, NetworkConfig, StreamConfig, did_you_mean, instantiate, locate
+from cl.data.dataset import Store
+from cl.data.encode import Encoder
+from cl.data.sampler import derive_seed
+from cl.evaluator import Evaluator
+from cl.learner import Learner
+from cl.models import backbone
+from cl.models.network import Network
+from cl.strategies import STRATEGIES
+from cl.strategies.plugin import Plugin, Strategy
+from cl.streams import scenarios
+from cl.streams.check import raise_errors
+from cl.streams.read import READERS, read_corpus, without_overlap
+from cl.streams.stream import Stream
+from cl.streams.toy import toy_ner, toy_sentiment
+from cl.types import SPLITS, Corpus, Experience, UserError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all cells of a grid share: the stream, read and encoded once."""
+
+    stream: Stream
+    tokenizer: Any
+    evaluator: Evaluator
+    encoder: Encoder
+
+
+def build_stream(config: StreamConfig) -> Stream:
+    """The stream that a configuration names; raises `UserError` with every mistake found in its data."""
+    if "." in config.scenario:
+        sys.path.insert(0, str(Path.cwd()))
+        return Stream.from_scenario(locate(config.scenario, "stream.scenario")())
+    if config.scenario not in SCENARIOS:
+        known = did_you_mean(config.scenario, SCENARIOS)
+        raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
+    experiences = SCENARIOS[config.scenario](config)
+    if config.order:
+        experiences = scenarios.reorder(experiences, config.order)
+    return Stream(scenarios.limit(experiences, config.limit, config.seed))
+
+
+def prepare(config: Config, stream: Stream | None = None) -> Prepared:
+    """Reads, checks and encodes the stream: once for all cells."""
+    stream = build_stream(config.stream) if stream is None else stream
+    raise_errors(stream.experiences)
+    _, tokenizer = build_backbone(config.network, stream)
+    encoder = Encoder(tokenizer, config.network.max_length, user_cache_path("cl"))
+    return Prepared(stream, tokenizer, Evaluator(stream.experiences, Store.build(stream.experiences, encoder)), encoder)
+
+
+def build_backbone(config: NetworkConfig, stream: Stream) -> tuple[backbone.Backbone, Any]:
+    """The backbone and its tokenizer."""
+    if config.backbone == "scratch":
+        texts = (text for e in stream for text in backbone.words_of(e.train.examples.inputs))
+        return backbone.scratch(config.scratch, texts, config.max_length, config.dropout)
+    loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
+    if loaded.max_positions and config.max_length > loaded.max_positions:
+        raise UserError(
+            f"network.max_length is {config.max_length}, but {config.backbone} takes {loaded.max_positions} tokens at most"
+        )
+    return loaded, tokenizer
+
+
+def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
+    """The strategy `strategies.<name>` from its plugins' options."""
+    if plugins is not None and not isinstance(plugins, dict):
+        raise UserError(
+            f"strategies.{name}: write a mapping of plugins, such as {{ewc: {{strength: 100}}}}, not {plugins!r}"
+        )
+    built = {}
+    for plugin, options in (plugins or {}).items():
+        where = f"strategies.{name}.{plugin}"
+        if options is not None and not isinstance(options, dict):
+            raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
+        built[plugin] = instantiate(_plugin(plugin, where), options, where)
+    return Strategy(built)
+
+
+def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
+    """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
+    torch.manual_seed(derive_seed(seed, "network"))
+    loaded, _ = build_backbone(config.network, prepared.stream)
+    network = Network(loaded, config.network.pooling, 0.1 if config.network.dropout is None else config.network.dropout)
+    return Learner(
+        network,
+        build_strategy(config.strategies[strategy], strategy),
+        prepared.evaluator,
+        config.training,
+        seed=seed,
+        evaluate_batch_size=config.evaluate.batch_size,
+        initial=config.evaluate.initial,
+    )
+
+
+def _plugin(name: str, where: str) -> type[Plugin]:
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    if "." not in name:
+        raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, STRATEGIES)} Or a dotted path.")
+    sys.path.insert(0, str(Path.cwd()))
+    found = locate(name, where)
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise UserError(f"{where}: {name} is no subclass of cl.strategies.plugin.Plugin")
+    return found
+
+
+def _toy(config: StreamConfig) -> list[Experience]:
+    """The built-in stream: generated sentiment domains whose words conflict, then entity types one by one."""
+    toy = config.toy
+    sizes = {"num_train": toy.num_train, "num_valid": max(2, toy.num_train // 4), "num_test": toy.num_test}
+    experiences = []
+    if toy.domains:
+        experiences += scenarios.by_corpus(toy_sentiment(config.seed, num_domains=toy.domains, **sizes))
+    if toy.types:
+        # Each type comes with a share of the sentences of its own.
+        sizes = {name: size * (toy.types if name == "num_train" else 1) for name, size in sizes.items()}
+        experiences += scenarios.by_class([toy_ner(config.seed, num_types=toy.types, **sizes)], [1], seed=config.seed)
+    return experiences
+
+
+def _by_corpus(config: StreamConfig) -> list[Experience]:
+    """Domain-incremental: a corpus an experience, labels shared by name (van de Ven & Tolias, 2019)."""
+    if config.classes_per_experience is not None:
+        raise UserError("stream.classes_per_experience is for the scenarios class and task")
+    return scenarios.by_corpus(_corpora(config))
+
+
+def _by_class(config: StreamConfig, candidates: scenarios.Candidates = "seen") -> list[Experience]:
+    """Class-incremental: a few classes an experience, all classes seen so far are candidates."""
+    sizes = config.classes_per_experience
+    sizes = [sizes] if isinstance(sizes, int) else sizes
+    if not isinstance(sizes, list) or not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise UserError(
+            f"stream.classes_per_experience is {config.classes_per_experience!r}; give a positive number, or a list of them"
+        )
+    return scenarios.by_class(_corpora(config), sizes, config.class_order, candidates, config.seed)
+
+
+def _by_task(config: StreamConfig) -> list[Experience]:
+    """Task-incremental: a corpus or a few classes an experience, whose own classes alone are candidates."""
+    if config.classes_per_experience is None:
+        return scenarios.by_corpus(_corpora(config), "own")
+    return _by_class(config, "own")
+
+
+SCENARIOS: dict[str, Callable[[StreamConfig], list[Experience]]] = {
+    "toy": _toy,
+    "domain": _by_corpus,
+    "class": _by_class,
+    "task": _by_task,
+}
+
+
+def _corpora(config: StreamConfig) -> list[Corpus]:
+    if not config.corpora:
+        raise UserError(f"stream.corpora is empty: the scenario {config.scenario} needs at least one corpus")
+    corpora = [_corpus({**config.defaults, **entry}, number, config) for number, entry in enumerate(config.corpora)]
+    if config.drop_overlap:
+        corpora = [without_overlap(corpus) for corpus in corpora]
+    return [scenarios.hold_out(corpus, config.hold_out, config.seed) for corpus in corpora]
+
+
+def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:
+    where = f"stream.corpora[{number}]"
+    if missing := [key for key in ("name", "kind", "format", "train") if key not in entry]:
+        raise UserError(f"{where}: the key {missing[0]!r} is missing")
+    if entry["kind"] not in ("sequence", "token"):
+        raise UserError(f"{where}.kind is {entry['kind']!r}; it is sequence or token")
+    if entry["format"] not in READERS:
+        raise UserError(
+            f"{where}.format: there is no reader {entry['format']!r}.{did_you_mean(entry['format'], READERS)}"
+        )
+    options = {key: value for key, value in entry.items() if key not in ("name", "kind", "format", *SPLITS)}
+    reader = instantiate(READERS[entry["format"]], options, where)
+    root = "" if config.root is None or entry["format"] == "datasets" else config.root
+    paths = {name: str(Path(root, entry[name])) if root else entry[name] for name in SPLITS if entry.get(name)}
+    return read_corpus(str(entry["name"]), entry["kind"], reader, paths)

@@ -1,0 +1,233 @@
+"""One cell of a grid: one strategy, one seed, through the whole stream, on disk as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+
+from cl import __version__, checkpoint
+from cl.build import Prepared, build_learner
+from cl.callbacks import BestEpoch, ProgressBar
+from cl.config import Config, to_yaml
+from cl.evaluation.matrix import EvaluationMatrix
+from cl.evaluation.metrics import summary
+from cl.learner import Diverged
+from cl.reporting.console import print_row
+from cl.reporting.files import RunLog, write_json, write_text
+from cl.reporting.wandb import WandbSink, open_logger
+from cl.strategies.plugin import stored_bytes
+from cl.types import Experience
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`config` names one strategy and one seed; `folder` is where it leaves its results."""
+
+    config: Config
+    strategy: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """`<run.dir>/<strategy>/seed<k>`."""
+        assert self.config.run.dir is not None
+        return Path(self.config.run.dir) / self.strategy / f"seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.strategy} seed {self.seed}"
+
+
+def cells_of(config: Config) -> list[Cell]:
+    """The cells of a grid, seed by seed, so that a first comparison of all strategies is there early."""
+    return [
+        Cell(replace(config, strategies={name: config.strategies[name]}, seeds=[seed]), name, seed)
+        for seed in config.seeds
+        for name in config.strategies
+    ]
+
+
+class CellRun:
+    """A cell while it runs: the learner, the matrix so far, and every sink."""
+
+    def __init__(self, cell: Cell, prepared: Prepared, console: Console) -> None:
+        self.cell, self.prepared, self.console = cell, prepared, console
+        self.experiences = prepared.stream.experiences
+        self.learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)
+        names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
+        self.matrix = EvaluationMatrix(names, kinds)
+        self.cost: list[dict[str, float]] = []
+        self.status = "running"
+        self.log_position, self.wandb_id = 0, None
+
+    def run(self) -> None:
+        """From the first experience that has no row to the last."""
+        with self._sinks():
+            for experience in self.experiences[self.matrix.num_learnt :]:
+                self._learn(experience)
+            self.status = "finished"
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, if there is one."""
+        state = checkpoint.load_newest(self.cell.folder / "checkpoints")
+        if state is None:
+            return
+        self.matrix = EvaluationMatrix.from_dict(state["matrix"])
+        self.cost, self.log_position, self.wandb_id = state["cost"], state["log_position"], state["wandb_id"]
+        self.learner.restore(self.matrix.num_learnt, state["network"], state["plugins"])
+        self.learner.total_steps = state["total_steps"]
+
+    def _learn(self, experience: Experience) -> None:
+        learner = self.learner
+        learner.begin(experience)
+        title = f"{self.cell.name}  {experience.index + 1}/{len(self.experiences)} {experience.name}"
+        progress = ProgressBar(self.console, title)
+        learner.sinks = [self.log.write, self.wandb.write, progress.write] if rank_zero_only.rank == 0 else []
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        with _quiet():
+            self._trainer(progress).fit(learner, datamodule=learner.data())
+        if learner.initial is not None and self.matrix.initial is None:
+            self.matrix.set_initial(learner.initial)
+        self.matrix.add(learner.row, learner.pooled)
+        plugins = learner.strategy.state_dict()
+        self.cost.append(
+            {
+                "experience": experience.index,
+                **asdict(learner.cost),
+                "peak_memory_bytes": _peak_memory(),
+                "stored_bytes": stored_bytes(plugins),
+            }
+        )
+        self._write(plugins)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def _write(self, plugins: dict[str, Any]) -> None:
+        folder = self.cell.folder
+        state = {
+            "matrix": self.matrix.to_dict(),
+            "cost": self.cost,
+            "log_position": self.log.position,
+            "wandb_id": self.wandb.logger.version if self.wandb.logger else None,
+            "network": self.learner.network.state_dict(),
+            "plugins": plugins,
+            "total_steps": self.learner.total_steps,
+        }
+        checkpoint.save(folder / "checkpoints", self.matrix.num_learnt - 1, state)
+        self.matrix.save(folder / "matrix.json")
+        self._write_metrics()
+        self.wandb.log_row(self.matrix)
+        print_row(self.matrix, self.console, self.cell.name)
+
+    def _write_metrics(self) -> None:
+        metrics = summary(self.matrix) if self.matrix.num_learnt else {}
+        write_json(self.cell.folder / "metrics.json", {"status": self.status, "metrics": metrics, "cost": self.cost})
+
+    def _trainer(self, progress: ProgressBar) -> Trainer:
+        training = self.cell.config.training
+        callbacks: list[Any] = [progress]
+        if training.patience is not None or training.keep_best:
+            callbacks.append(BestEpoch(training.patience, training.keep_best))
+        ours = {
+            "callbacks": callbacks,
+            "logger": self.wandb.logger or False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+        }
+        return Trainer(**{**ours, **self.cell.config.trainer})
+
+    @contextlib.contextmanager
+    def _sinks(self) -> Iterator[None]:
+        """Opens the sinks on rank 0, and closes them with what became of the run."""
+        if rank_zero_only.rank != 0:
+            self.wandb = WandbSink(None)
+            yield
+            return
+        folder, options = self.cell.folder, self.cell.config.wandb
+        write_text(folder / "config.yaml", to_yaml(self.cell.config))
+        write_json(folder / "environment.json", environment(self.cell.seed))
+        self.log = RunLog(folder / "log.csv")
+        self.log.truncate(self.log_position)
+        self._write_metrics()
+        self.wandb = open_logger(
+            folder,
+            project=options.project,
+            entity=options.entity,
+            name=self.cell.name,
+            group=Path(self.cell.config.run.dir or "").name,
+            tags=options.tags,
+            config=asdict(self.cell.config),
+            run_id=self.wandb_id,
+            mode=options.mode,
+        )
+        self.status = "failed"
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            self.status = "interrupted"
+            raise
+        except Diverged:
+            self.status = "diverged"
+            raise
+        finally:
+            self._write_metrics()
+            self.log.close()
+            self.wandb.finish(self.matrix, self.status)
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """What a reader needs to run this again: versions, commit, hardware, seed."""
+    packages = ("torch", "lightning", "transformers", "avalanche-lib", "wandb", "omegaconf", "numpy")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return {
+        "seed": seed,
+        "command": " ".join(sys.argv),
+        "cl": __version__,
+        "commit": commit.stdout.strip() or None,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what Lightning says at every fit: hardware, tips, and advice on data loaders that are not ours."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        yield
+    logger.setLevel(level)

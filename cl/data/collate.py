@@ -1,0 +1,108 @@
+"""From rows of the store to a padded batch, without touching single items."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from cl.data.dataset import Dataset, ragged
+from cl.types import KINDS, Batch, Kind, Targets
+
+Counts = dict[Kind, tuple[int, int]]
+
+
+def count(data: Dataset) -> Counts:
+    """Examples and valid targets of each kind."""
+    store = data.store
+    words, owner = ragged(store.word_offsets, data.rows)
+    of_token = store.is_token[data.rows]
+    valid = store.starts[words] >= 0
+    token = int(of_token.sum()), int((valid & of_token[owner]).sum())
+    return {"sequence": (len(data) - token[0], int(valid.sum()) - token[1]), "token": token}
+
+
+def collate(data: Dataset, learnt: int, *, training: bool, counts: Counts | None = None, ghost: bool = False) -> Batch:
+    """All of `data` as one batch, padded to its longest example.
+
+    `learnt`: the experience up to which the heads have grown. `training`: an old example's `O` leaves out the
+    entity types that its labels never told of. `counts`: of the global batch (default: of this one).
+    `ghost`: the examples pass through the network and have no target, so that a rank whose share of the
+    global batch is empty still takes part.
+    """
+    store = data.store
+    tokens, owner = ragged(store.offsets, data.rows)
+    lengths = data.lengths
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    input_ids = torch.full(mask.shape, store.pad, dtype=torch.int64)
+    input_ids[mask] = store.ids[tokens].long()
+    words, owner = ragged(store.word_offsets, data.rows)
+    positions = store.starts[words].long()
+    keep = torch.zeros_like(positions, dtype=torch.bool) if ghost else positions >= 0
+    of_token = store.is_token[data.rows[owner]]
+    targets = {}
+    for kind in (kind for kind in KINDS if kind in store.num_columns[learnt]):
+        chosen = keep & (of_token == (kind == "token"))
+        rows, at = owner[chosen], words[chosen]
+        labels = store.tables[data.table[rows], store.labels[at].long()]
+        targets[kind] = Targets(
+            rows, positions[chosen], labels, at, _candidates(data, kind, rows, labels, learnt, training)
+        )
+    return Batch(input_ids, mask.long(), data.experience, data.rows, targets, counts or count(data))
+
+
+def concat(batch: Batch, other: Batch) -> Batch:
+    """Both batches as one: padded to the longer, counts added up."""
+    length = max(batch.input_ids.shape[1], other.input_ids.shape[1])
+
+    def join(name: str) -> Tensor:
+        both = (getattr(batch, name), getattr(other, name))
+        return torch.cat([pad(t, (0, length - t.shape[1])) if t.ndim == 2 else t for t in both])
+
+    return replace(
+        batch,
+        **{name: join(name) for name in ("input_ids", "attention_mask", "experience", "row")},
+        targets={kind: _concat(batch.targets[kind], other.targets[kind], len(batch)) for kind in batch.targets},
+        counts=add_counts(batch.counts, other.counts),
+    )
+
+
+def add_counts(first: Counts, second: Counts) -> Counts:
+    """Counts of both."""
+    return {kind: (n + second[kind][0], m + second[kind][1]) for kind, (n, m) in first.items()}
+
+
+def _concat(first: Targets, second: Targets, num_rows: int) -> Targets:
+    candidates = None
+    if first.candidates is not None or second.candidates is not None:
+        width = next(t.candidates.shape[1] for t in (first, second) if t.candidates is not None)
+        every = [
+            first.rows.new_ones(len(t), width, dtype=torch.bool) if t.candidates is None else t.candidates
+            for t in (first, second)
+        ]
+        candidates = torch.cat(every)
+    return Targets(
+        torch.cat([first.rows, second.rows + num_rows]),
+        torch.cat([first.positions, second.positions]),
+        torch.cat([first.labels, second.labels]),
+        torch.cat([first.words, second.words]),
+        candidates,
+    )
+
+
+def _candidates(data: Dataset, kind: Kind, rows: Tensor, labels: Tensor, learnt: int, training: bool) -> Tensor | None:
+    store, width = data.store, data.store.num_columns[learnt][kind]
+    own = [span for span in store.own if span is not None]
+    old = training & (kind == "token") & (data.table != learnt) & (data.table < len(store.own))
+    if not own and not old.any():
+        return None
+    columns = torch.arange(width)
+    spans = torch.tensor([span or (0, width) for span in store.own])[data.experience[rows]]
+    candidates = (columns >= spans[:, :1]) & (columns < spans[:, 1:])
+    if old.any():
+        told = store.told[data.experience[rows], :width]
+        outside = labels == 0  # O arrives first in a head that experiences share
+        candidates &= told | ~(old[rows] & outside)[:, None]
+    return candidates

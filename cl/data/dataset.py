@@ -1,0 +1,204 @@
+"""The store of everything encoded, and data sets as index lists into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl.data.encode import Encoded, Encoder
+from cl.streams.scenarios import columns_after
+from cl.types import OUTSIDE, SPLITS, Examples, Experience, Kind, Split, SplitName
+
+NO_COLUMN = -100
+
+
+@dataclass(frozen=True)
+class Store:
+    """Every text of a stream, once, as flat tensors; a text is a row number.
+
+    `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
+    in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `tables[e]` `[raw labels]` gives
+    the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
+    `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `told[e]` bool
+    `[columns]`: those that the labels of `e` tell of. `own[e]`: the columns (from, to) that are the only
+    candidates for an example of `e`, or None.
+    """
+
+    ids: Tensor
+    offsets: Tensor
+    starts: Tensor
+    word_offsets: Tensor
+    labels: Tensor
+    is_token: Tensor
+    tables: Tensor
+    num_columns: tuple[dict[Kind, int], ...]
+    told: Tensor
+    own: tuple[tuple[int, int] | None, ...]
+    pad: int
+    splits: dict[tuple[int, SplitName], Tensor]
+
+    @classmethod
+    def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
+        """Encodes each distinct set of examples once, whatever number of experiences share it."""
+        parts: dict[int, tuple[int, Examples]] = {}
+        encoded: list[Encoded] = []
+        kinds: list[Kind] = []
+        raw: dict[tuple[Kind, str], int] = {}
+        labels: list[int] = []
+        num_rows = 0
+        for experience in experiences:
+            for name in SPLITS:
+                examples = experience.split(name).examples
+                if id(examples) in parts:
+                    continue
+                parts[id(examples)] = (num_rows, examples)
+                encoded.append(encoder.encode(examples.inputs, experience.kind))
+                kinds.append(experience.kind)
+                labels += _raw_labels(examples, experience.kind, raw)
+                num_rows += len(examples)
+        columns = [columns_after(experiences, e.index) for e in experiences]
+        return cls(
+            ids=_cat([e.ids for e in encoded]),
+            offsets=_chain([e.offsets for e in encoded]),
+            starts=_cat([e.starts for e in encoded]),
+            word_offsets=_chain([e.word_offsets for e in encoded]),
+            labels=torch.tensor(labels, dtype=torch.int32),
+            is_token=torch.tensor(
+                [kind == "token" for kind, e in zip(kinds, encoded, strict=True) for _ in range(len(e))]
+            ),
+            tables=_tables(experiences, columns, raw),
+            num_columns=tuple({kind: len(names) for kind, names in seen.items()} for seen in columns),
+            told=_told(experiences, columns[-1]),
+            own=tuple(_own(e, seen) for e, seen in zip(experiences, columns, strict=True)),
+            pad=encoder.tokenizer.pad_token_id or 0,
+            splits={(e.index, name): _rows(e.split(name), parts) for e in experiences for name in SPLITS},
+        )
+
+    def dataset(self, experience: int, split: SplitName) -> Dataset:
+        """One split of one experience."""
+        rows = self.splits[experience, split]
+        return Dataset(self, rows, torch.full_like(rows, experience), torch.full_like(rows, experience))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Some rows of the store: `rows`, the `experience` that each belongs to, and the `table` that names its
+    labels (see `Store.tables`), all int64 `[examples]`. Data sets add up, and index like tensors.
+    """
+
+    store: Store
+    rows: Tensor
+    experience: Tensor
+    table: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Tensor | slice) -> Dataset:
+        return replace(self, rows=self.rows[index], experience=self.experience[index], table=self.table[index])
+
+    def __add__(self, other: Dataset) -> Dataset:
+        pairs = {
+            name: torch.cat([getattr(self, name), getattr(other, name)]) for name in ("rows", "experience", "table")
+        }
+        return replace(self, **pairs)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each example, int64 `[examples]`."""
+        return self.store.offsets[self.rows + 1] - self.store.offsets[self.rows]
+
+    def seeing(self, experience: int) -> Dataset:
+        """The same examples labelled with every class seen up to `experience`: what joint training knows.
+
+        Where candidates are an experience's own, its labels stay its own.
+        """
+        shared = torch.tensor([span is None for span in self.store.own])[self.experience]
+        everything = len(self.store.own) + experience
+        return replace(self, table=torch.where(shared, everything, self.table))
+
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """Each word's column and its example's position in this data set: int64 `[words]` twice."""
+        words, owner = ragged(self.store.word_offsets, self.rows)
+        return self.store.tables[self.table[owner], self.store.labels[words].long()], owner
+
+    def groups(self) -> Tensor:
+        """What a class-balanced memory balances, int64 `[examples]`: an example's class, or the entity type
+        (its first column; 0 for none) that is rarest in this data set among those of the sentence.
+        """
+        columns, owner = self.labels()
+        of_token = self.store.is_token[self.rows][owner]
+        group = torch.where(of_token & (columns > 0), (columns + 1) // 2 * 2 - 1, columns)  # I-x counts as B-x
+        frequency = torch.bincount(group)
+        if of_token.any():
+            frequency[0] = len(group) + 1  # O is the last choice
+        by_frequency = frequency.argsort(stable=True)
+        rarest = by_frequency.argsort()[group]
+        first = torch.full((len(self),), len(frequency) - 1).scatter_reduce(0, owner, rarest, "amin")
+        return by_frequency[first]
+
+
+def ragged(offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of all items of the rows of a ragged array, and which of `rows` each belongs to."""
+    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
+    first = torch.cumsum(lengths, 0) - lengths
+    return torch.arange(len(owner)) - first[owner] + starts[owner], owner
+
+
+def _raw_labels(examples: Examples, kind: Kind, raw: dict[tuple[Kind, str], int]) -> list[int]:
+    flat = examples.labels if kind == "sequence" else (tag for tags in examples.labels for tag in tags)
+    return [raw.setdefault((kind, label), len(raw)) for label in flat]
+
+
+def _tables(
+    experiences: Sequence[Experience], columns: list[dict[Kind, tuple[str, ...]]], raw: dict[tuple[Kind, str], int]
+) -> Tensor:
+    def table(kind: Kind, column: dict[str, int]) -> list[int]:
+        outside = column.get(OUTSIDE, NO_COLUMN) if kind == "token" else NO_COLUMN
+        return [column.get(label, outside) if of == kind else NO_COLUMN for of, label in raw]
+
+    own, seen = [], []
+    for experience, so_far in zip(experiences, columns, strict=True):
+        number = {name: i for i, name in enumerate(so_far[experience.kind])}
+        own.append(
+            table(experience.kind, {c: number[n] for c, n in zip(experience.classes, experience.columns, strict=True)})
+        )
+        every = [table(kind, {name: i for i, name in enumerate(names)}) for kind, names in so_far.items()]
+        seen.append([max(values) for values in zip(*every, strict=True)])  # NO_COLUMN is below every column
+    return torch.tensor(own + seen)
+
+
+def _told(experiences: Sequence[Experience], columns: dict[Kind, tuple[str, ...]]) -> Tensor:
+    width = max(map(len, columns.values()))
+    told = torch.zeros(len(experiences), width, dtype=torch.bool)
+    for experience in experiences:
+        names = columns[experience.kind]
+        told[experience.index, [names.index(name) for name in experience.columns]] = True
+    return told
+
+
+def _own(experience: Experience, columns: dict[Kind, tuple[str, ...]]) -> tuple[int, int] | None:
+    if experience.candidates == "seen":
+        return None
+    first = columns[experience.kind].index(experience.columns[0])
+    return first, first + len(experience.columns)
+
+
+def _rows(split: Split, parts: dict[int, tuple[int, Examples]]) -> Tensor:
+    return torch.tensor(list(split.indices), dtype=torch.int64) + parts[id(split.examples)][0]
+
+
+def _cat(arrays: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate(arrays))
+
+
+def _chain(offsets: list[np.ndarray]) -> Tensor:
+    bases = np.cumsum([0] + [part[-1] for part in offsets[:-1]])
+    return torch.from_numpy(
+        np.concatenate([[0], *(part[1:] + base for part, base in zip(offsets, bases, strict=True))])
+    )

@@ -1,0 +1,38 @@
+"""Who is in which batch: a function of (seed, experience, epoch) only, whatever the number of ranks."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+WINDOW = 50  # batches that are sorted by length together: wide enough for little padding, narrow enough to mix
+
+
+def derive_seed(*key: object) -> int:
+    """A seed that is a function of the key alone: stable across processes, platforms and versions."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
+
+
+def generator(*key: object) -> torch.Generator:
+    """A generator on the CPU, seeded by the key: every rank that asks with the same key gets the same one."""
+    return torch.Generator().manual_seed(derive_seed(*key))
+
+
+def global_batches(lengths: Tensor, batch_size: int, *key: object) -> list[Tensor]:
+    """All examples once, in shuffled batches of similar lengths.
+
+    `lengths`: int64 `[examples]`. The examples are shuffled, sorted by length within windows of some batches,
+    cut, and the batches shuffled; every batch has `batch_size` examples but one, which may be smaller.
+    """
+    draw = generator(*key)
+    order = torch.randperm(len(lengths), generator=draw)
+    windows = order.split(WINDOW * batch_size)
+    batches = [batch for w in windows for batch in w[lengths[w].argsort(stable=True)].split(batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
+
+
+def share(indices: Tensor, part: int, num_parts: int) -> Tensor:
+    """The part-th of `num_parts` shares, dealt in turn so that shares of a sorted batch have like lengths."""
+    return indices[part::num_parts]

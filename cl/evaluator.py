@@ -1,0 +1,111 @@
+"""Evaluation: one pass over what a row of the matrix needs, then counts that add up over ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cl.data.dataset import Dataset, Store, ragged
+from cl.evaluation.scores import TagSet, class_counts, entity_counts, scores
+from cl.models.network import Network
+from cl.streams.scenarios import columns_after
+from cl.types import Batch, Experience, Kind, SplitName
+
+Passes = Callable[[Dataset], Iterable[Batch]]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores experiences of a stream: accuracy and macro F1 of sequences, strict entity F1 of sentences."""
+
+    experiences: Sequence[Experience]
+    store: Store
+
+    def counts(self, network: Network, which: Sequence[int], split: SplitName, passes: Passes) -> dict[int, Tensor]:
+        """Of each experience in `which`, int64 `[classes or types, 3]` counts over this rank's share.
+
+        `passes` deals a data set to ranks and yields this rank's batches. Experiences whose candidates are all
+        classes seen share their texts: each text passes through the network once.
+        """
+        shared = [e for e in which if self.store.own[e] is None]
+        groups = [shared] if shared else []
+        groups += [[e] for e in which if self.store.own[e] is not None]
+        counts: dict[int, Tensor] = {}
+        for group in groups:
+            predicted, seen = self._predict(network, passes(self._union(group, split)))
+            counts |= {e: self._count(e, split, predicted, seen) for e in group}
+        return counts
+
+    def scores(self, experience: int, counts: Tensor) -> dict[str, float]:
+        """The named scores of an experience's counts."""
+        return scores(self.experiences[experience].kind, counts, self._names(experience))
+
+    def measurable(self, experience: int, learnt: int) -> bool:
+        """Whether an experience can be scored: its head exists, and its private columns have arrived."""
+        kind = self.experiences[experience].kind
+        return kind in self.store.num_columns[learnt] and (self.store.own[experience] is None or experience <= learnt)
+
+    def pooled(self, counts: dict[int, Tensor]) -> dict[str, float]:
+        """Scores over several experiences together, their counts added up: `accuracy`, `micro_f1`, …
+
+        A mixed stream has them by kind: `sequence/accuracy`, `token/micro_f1`, …
+        """
+        kinds = {self.experiences[e].kind for e in counts}
+        pooled: dict[str, float] = {}
+        for kind in sorted(kinds):
+            total: dict[str, Tensor] = {}
+            for e in (e for e in counts if self.experiences[e].kind == kind):
+                for name, count in zip(self._names(e), counts[e], strict=True):
+                    total[name] = total.get(name, torch.zeros_like(count)) + count
+            found = scores(kind, torch.stack(list(total.values())), tuple(total))
+            prefix = f"{kind}/" if len(kinds) > 1 else ""
+            pooled |= {prefix + name: value for name, value in found.items() if name != "score"}
+        return pooled
+
+    def _union(self, group: list[int], split: SplitName) -> Dataset:
+        parts = [self.store.dataset(e, split) for e in group]
+        rows = torch.cat([part.rows for part in parts])
+        owners = torch.cat([part.experience for part in parts])
+        distinct, inverse = torch.unique(rows, return_inverse=True)
+        owner = torch.full_like(distinct, len(self.experiences)).scatter_reduce(0, inverse, owners, "amin")
+        return Dataset(self.store, distinct, owner, owner)
+
+    def _predict(self, network: Network, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+        """The column predicted for each word of the store (−1: none), and which rows were seen."""
+        predicted = torch.full((len(self.store.labels),), -1)
+        seen = torch.zeros(len(self.store.is_token), dtype=torch.bool)
+        was_training = network.training
+        network.eval()
+        with torch.inference_mode():
+            for batch in batches:
+                seen[batch.row.cpu()] = True
+                for output in network(batch).values():
+                    if len(output.targets):
+                        predicted[output.targets.words.cpu()] = output.logits.argmax(1).cpu()
+        network.train(was_training)
+        return predicted, seen
+
+    def _count(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor) -> Tensor:
+        rows = self.store.splits[e, split]
+        rows = rows[seen[rows]]
+        words, owner = ragged(self.store.word_offsets, rows)
+        gold = self.store.tables[e, self.store.labels[words].long()]
+        if self.experiences[e].kind == "sequence":
+            return class_counts(predicted[words], gold, len(self._columns("sequence")))
+        outside = (self.store.own[e] or (0, 0))[0]  # what was cut off at the length limit was not found
+        found = torch.where(predicted[words] < 0, outside, predicted[words])
+        return entity_counts(found, gold, owner, self._tags(e))
+
+    def _columns(self, kind: Kind) -> tuple[str, ...]:
+        return columns_after(self.experiences, len(self.experiences) - 1)[kind]
+
+    def _tags(self, e: int) -> TagSet:
+        experience = self.experiences[e]
+        prefix = f"{experience.name}/" if experience.candidates == "own" else ""
+        return TagSet.of(self._columns("token"), prefix, experience.scored)
+
+    def _names(self, e: int) -> tuple[str, ...]:
+        return self._columns("sequence") if self.experiences[e].kind == "sequence" else self._tags(e).types

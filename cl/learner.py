@@ -1,0 +1,271 @@
+"""The learner: network, strategy and loss as a LightningModule. The only training step in the project."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cl.data.collate import add_counts, collate, concat, count
+from cl.data.dataset import Dataset, Store
+from cl.data.module import ExperienceData, PassLoader
+from cl.data.sampler import derive_seed, generator, share
+from cl.evaluator import Evaluator
+from cl.models.network import Network
+from cl.strategies.functional import cross_entropy
+from cl.strategies.plugin import Strategy
+from cl.types import Batch, Experience, SplitName, Step
+
+Row = list[dict[str, float] | None]
+
+
+class Diverged(RuntimeError):
+    """A loss term is not finite."""
+
+
+@dataclass
+class Training:
+    """How each experience is trained.
+
+    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches. `learning_rate` for
+    AdamW, `head_learning_rate` for the heads where it differs; `weight_decay` on matrices alone. `warmup`: share of
+    an experience's steps over which the rate rises from 0; `schedule`: then constant, or linear to 0.
+    `patience`: stop after that many epochs without a better validation score (null: never); `keep_best`: go on
+    with the weights of the best epoch on validation. The optimizer starts anew with each experience.
+    """
+
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    head_learning_rate: float | None = None
+    weight_decay: float = 0.01
+    warmup: float = 0.0
+    schedule: Literal["constant", "linear"] = "constant"
+    patience: int | None = None
+    keep_best: bool = False
+
+    @property
+    def head_rate(self) -> float:
+        """Learning rate of the heads."""
+        return self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
+
+    def factor(self, step: int, num_steps: int) -> float:
+        """What the learning rate is multiplied by at a step of an experience, in [0, 1]."""
+        warm = round(self.warmup * num_steps)
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 1.0 if self.schedule == "constant" else max(0.0, (num_steps - step) / max(1, num_steps - warm))
+
+
+@dataclass
+class Cost:
+    """What one experience took: seconds of training, of plugin upkeep and of evaluation, and steps."""
+
+    train_seconds: float = 0.0
+    plugin_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    num_steps: int = 0
+
+
+class Learner(LightningModule):
+    """What trains: see `cl.strategies.plugin.Learner` for the part that plugins use.
+
+    One `Trainer.fit` is one experience: `begin` before it, `row` and `cost` after it. `log` is called with
+    (name → value) every `trainer.log_every_n_steps` optimizer steps.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        strategy: Strategy,
+        evaluator: Evaluator,
+        training: Training,
+        *,
+        seed: int,
+        evaluate_batch_size: int,
+        initial: bool,
+    ) -> None:
+        super().__init__()
+        self.network, self.strategy, self.evaluator, self.training_options = network, strategy, evaluator, training
+        self.store: Store = evaluator.store
+        self.seed, self.evaluate_batch_size = seed, evaluate_batch_size
+        self.num_steps = self.total_steps = 0
+        self.wants_initial = initial
+        self.initial: Row | None = None
+        self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
+        self._terms: dict[str, Tensor] = {}
+
+    # ------------------------------------------------------------------------------ an experience's course
+
+    def begin(self, experience: Experience) -> None:
+        """Makes the network ready for an experience: the only time at which parameters appear."""
+        self.experience, self.num_steps, self.cost = experience, 0, Cost()
+        self.network.grow(self.store.num_columns[experience.index], self.generator("head"))
+        self.strategy.notify("adapt_model", self, experience)
+
+    def restore(self, num_learnt: int, network: dict[str, Tensor], plugins: dict[str, Any]) -> None:
+        """Takes up where a learner with these states stood after `num_learnt` experiences."""
+        for experience in self.evaluator.experiences[:num_learnt]:
+            self.begin(experience)  # the structure grows as it did, then the values are taken over
+        self.network.to(next(iter(network.values())).dtype)  # that of a `…-true` precision
+        self.network.load_state_dict(network)
+        self.strategy.load_state_dict(self, plugins)
+
+    def data(self) -> ExperienceData:
+        """What to train on in this experience, as the plugins leave it."""
+        index = self.experience.index
+        train = self.strategy.pipe("train_data", self, self.store.dataset(index, "train"), self.experience)
+        return ExperienceData(train, index, batch_size=self.training_options.batch_size, seed=self.seed)
+
+    def on_train_start(self) -> None:
+        if self.wants_initial and self.experience.index == 0:
+            self.initial, _ = self.evaluate("test")
+        self.strategy.notify("before_experience", self, self.experience)
+        self._clock = time.perf_counter()
+
+    def on_train_end(self) -> None:
+        self.cost.train_seconds = self._lap()
+        self.strategy.notify("after_experience", self, self.experience)
+        self.cost.plugin_seconds = self._lap()
+        self.row, self.pooled = self.evaluate("test")
+        self.cost.evaluate_seconds = self._lap()
+        self.cost.num_steps = self.num_steps
+
+    # -------------------------------------------------------------------------------------------- a step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        # Dropout too is a function of (seed, experience, step, share): nothing to save, nothing to restore.
+        torch.manual_seed(derive_seed(self.seed, self.experience.index, self.num_steps, batch.part))
+        batch = self.strategy.pipe("on_batch", self, batch)
+        step = Step(self.experience, batch, self.network(batch))
+        terms = {"task": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
+        total = torch.stack(list(terms.values())).sum()
+        if not math.isfinite(total.item()):
+            self._diverged(terms)
+        for name, term in terms.items():
+            self._terms[name] = self._terms.get(name, 0.0) + term.detach()
+        self._counts = batch.counts
+        # Terms are shares of the global batch's loss. Lightning divides by the accumulated batches and DDP by
+        # the ranks: multiplied by both, the gradients of the shares add up.
+        return total * batch.num_parts
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        for kind, (examples, _) in self._counts.items():
+            if not examples and kind in self.network.heads:  # not in this step: no decay, no momentum either
+                for parameter in self.network.heads[kind].parameters():
+                    parameter.grad = None
+        if self.strategy.acts_on_gradients:
+            old = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+            for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
+                if gradient is not old[name]:
+                    old[name].copy_(gradient)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.num_steps += 1
+        self.total_steps += 1
+        self.strategy.notify("after_step", self)
+        if self.num_steps % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+            self._log_terms()
+        self._terms = {}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        options = self.training_options
+        groups = [
+            {
+                "params": [p for n, p in self.network.named_parameters() if p.requires_grad and test(n, p)],
+                "lr": rate,
+                "weight_decay": decay,
+            }
+            for part, rate in (("backbone", options.learning_rate), ("heads", options.head_rate))
+            for decay, test in _decays(part, options.weight_decay)
+        ]
+        fused = self.trainer.precision != "16-mixed"  # a fused step unscales by itself, before plugins could see
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], fused=fused)
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(step, num_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # ---------------------------------------------------------------------------------------- evaluation
+
+    def evaluate(self, split: SplitName, which: Sequence[int] | None = None) -> tuple[Row, dict[str, float]]:
+        """Scores of each experience (None where not measurable yet), and pooled over those learnt."""
+        learnt = self.experience.index
+        chosen = range(len(self.evaluator.experiences)) if which is None else which
+        chosen = [e for e in chosen if self.evaluator.measurable(e, learnt)]
+        counts = self.evaluator.counts(
+            self.network, chosen, split, lambda data: self.each(data, self.evaluate_batch_size)
+        )
+        counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
+        row: Row = [None] * len(self.evaluator.experiences)
+        for e, count in counts.items():
+            row[e] = self.evaluator.scores(e, count)
+        return row, self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
+
+    # -------------------------------------------------------------------------------- what plugins may use
+
+    def generator(self, *key: object) -> torch.Generator:
+        return generator(self.seed, self.experience.index, *key)
+
+    def sum(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.trainer.world_size == 1:
+            return tensors
+        summed = {name: t.to(self.device, copy=True) for name, t in tensors.items()}
+        for tensor in summed.values():
+            torch.distributed.all_reduce(tensor)
+        return {name: t.to(tensors[name].device) for name, t in summed.items()}
+
+    def each(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
+        learnt, trainer = self.experience.index, self.trainer
+        loader = PassLoader(data, learnt, batch_size=batch_size, rank=trainer.global_rank, num_ranks=trainer.world_size)
+        with trainer.precision_plugin.forward_context():
+            for batch in loader:
+                yield batch.to(self.device)
+
+    def extend(self, batch: Batch, data: Dataset) -> Batch:
+        counts = count(data)
+        mine = data[share(torch.arange(len(data)), batch.part, batch.num_parts)]
+        if len(mine):
+            more = collate(mine, self.experience.index, training=True, counts=counts)
+            return concat(batch, more.to(self.device))
+        return replace(batch, counts=add_counts(batch.counts, counts))
+
+    # --------------------------------------------------------------------------------------------- inside
+
+    def _log_terms(self) -> None:
+        terms = {name: float(value) for name, value in self.sum(self._terms).items()}
+        values = {f"loss/{name}": value for name, value in terms.items()}
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.record(values | {"loss": sum(terms.values()), "learning_rate": rate})
+
+    def record(self, values: dict[str, float]) -> None:
+        """Hands values of this moment to every sink."""
+        for sink in self.sinks:
+            sink(self.experience.index, self.trainer.current_epoch, self.total_steps, values)
+
+    def _lap(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
+
+    def _diverged(self, terms: dict[str, Tensor]) -> None:
+        bad = [f"{name} = {term.item()}" for name, term in terms.items() if not math.isfinite(term.item())]
+        where = f"experience {self.experience.index} ({self.experience.name}), step {self.num_steps}"
+        raise Diverged(
+            f"the loss is not finite in {where}: {', '.join(bad)}. Lower training.learning_rate or the strength of "
+            "that term, or set trainer.gradient_clip_val"
+        )
+
+
+def _decays(part: str, weight_decay: float) -> list[tuple[float, Callable[[str, Tensor], bool]]]:
+    return [
+        (weight_decay, lambda name, p: name.startswith(part) and p.ndim > 1),
+        (0.0, lambda name, p: name.startswith(part) and p.ndim <= 1),
+    ]

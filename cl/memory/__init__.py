@@ -1,0 +1,1 @@
+"""Memory: remembered examples, and the rules of who stays."""

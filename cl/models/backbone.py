@@ -1,0 +1,147 @@
+"""Backbones and their tokenizers. The one door to transformers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+
+from cl.types import UserError
+
+log = logging.getLogger(__name__)
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+# What the configs of encoder families call their dropout rates.
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "hidden_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+
+
+@dataclass
+class Scratch:
+    """The size of a `scratch` backbone: a small BERT with random weights and a vocabulary from the stream."""
+
+    hidden: int = 128
+    layers: int = 2
+    heads: int = 4
+    vocabulary: int = 4000
+
+
+class Backbone(nn.Module):
+    """An encoder: `input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`.
+
+    Parameters that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a
+    gradient in every step.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.hidden: int = model.config.hidden_size
+        for parameter in unused_parameters(model):
+            parameter.requires_grad_(False)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest input in tokens, None if the backbone sets no limit."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        # RoBERTa counts positions from pad + 1, so that two of its position embeddings are never reached.
+        roberta = "roberta" in self.model.config.model_type or self.model.config.model_type == "camembert"
+        return limit - 2 if limit and roberta else limit
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return hidden
+
+
+def unused_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that the last hidden state does not depend on, found by one backward pass."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    ids = torch.tensor([[1, 2, 3]])
+    hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    gradients = torch.autograd.grad(hidden.float().sum(), parameters, allow_unused=True)
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+
+
+def load(name: str, dropout: float | None = None, trust_remote_code: bool = False) -> tuple[Backbone, Any]:
+    """The encoder and fast tokenizer of a hub id or a local folder.
+
+    `dropout` replaces every dropout rate of its config; None keeps them.
+    """
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        if dropout is not None:
+            for key in DROPOUTS:
+                if isinstance(getattr(config, key, None), float | int):
+                    setattr(config, key, dropout)
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, add_prefix_space=True, **options)
+        model = AutoModel.from_pretrained(name, config=config, dtype=torch.float32, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        place = (
+            f"the folder {name}" if os.path.isdir(name) else f"{name!r} (no such folder here, so taken for a hub id)"
+        )
+        raise UserError(
+            f"network.backbone: {place} does not load as a transformers model and tokenizer: "
+            f"{str(error).strip().splitlines()[0]} Name a folder with config.json, weights and tokenizer files, a hub "
+            "id that can be reached, or 'scratch'."
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
+    return Backbone(model), tokenizer
+
+
+def scratch(size: Scratch, texts: Iterable[str], max_length: int, dropout: float | None = None) -> tuple[Backbone, Any]:
+    """A small BERT with random weights (torch's global generator) and a WordPiece vocabulary of `texts`."""
+    tokenizer = word_pieces(texts, size.vocabulary)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=2 * size.hidden,
+        max_position_embeddings=max_length,
+        hidden_dropout_prob=0.1 if dropout is None else dropout,
+        attention_probs_dropout_prob=0.1 if dropout is None else dropout,
+        pad_token_id=0,
+    )
+    return Backbone(BertModel(config, add_pooling_layer=False)), tokenizer
+
+
+def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of every character and the most frequent words, a function of the texts alone.
+
+    (A trained vocabulary could differ between processes; ranks and resumed runs must agree.)
+    """
+    normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    split = pre_tokenizers.BertPreTokenizer()
+    words = Counter(word for text in texts for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)))
+    characters = sorted({character for word in words for character in word})
+    frequent = sorted(words, key=lambda word: (-words[word], word))
+    pieces = [*SPECIAL, *characters, *(f"##{c}" for c in characters), *frequent]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces[: max(size, 2 * len(characters) + 4)]))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, split
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def words_of(inputs: Sequence[Any]) -> Iterable[str]:
+    """Texts as they are, sentences joined by spaces."""
+    return (text if isinstance(text, str) else " ".join(text) for text in inputs)

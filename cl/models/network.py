@@ -1,0 +1,83 @@
+"""The network: one backbone, one growable head a kind, one mask."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+from torch import Generator, Tensor, nn
+
+from cl.models.backbone import Backbone
+from cl.models.heads import Head
+from cl.types import KINDS, Batch, Kind, Output, Outputs
+
+MASKED = -1e9  # the logit of a class that is no candidate: finite, so that differences of two masked ones are 0
+
+Pooling = Literal["mean", "first"]
+
+
+class Network(nn.Module):
+    """Batch → `{kind: Output}`: features and logits of the batch's valid targets alone.
+
+    A sequence's feature is its hidden states pooled over `[L]` (mean, or the first token's); a word's is the
+    hidden state of its first sub-token. Every head takes part in every pass, if only with no target, so that
+    each parameter has a gradient on each rank.
+    """
+
+    def __init__(self, backbone: Backbone, pooling: Pooling = "mean", dropout: float = 0.1) -> None:
+        super().__init__()
+        self.backbone, self.pooling = backbone, pooling
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict()
+
+    def grow(self, num_columns: dict[Kind, int], generator: Generator) -> None:
+        """Heads of these widths: new kinds and columns are added, old ones keep their values."""
+        device = next(self.backbone.parameters()).device
+        for kind in (kind for kind in KINDS if kind in num_columns):
+            if kind not in self.heads:
+                self.heads[kind] = Head(self.backbone.hidden).to(device)
+            self.head(kind).grow(num_columns[kind], generator)
+
+    def head(self, kind: Kind) -> Head:
+        """The head of a kind."""
+        head = self.heads[kind]
+        assert isinstance(head, Head)
+        return head
+
+    def forward(self, batch: Batch) -> Outputs:
+        hidden = self.backbone(batch.input_ids, batch.attention_mask)
+        return {kind: self._output(kind, batch, hidden) for kind in KINDS if kind in self.heads}
+
+    def _output(self, kind: Kind, batch: Batch, hidden: Tensor) -> Output:
+        targets = batch.targets[kind]
+        if kind == "sequence":
+            features = pool(hidden, batch.attention_mask, self.pooling)[targets.rows]
+        else:
+            features = hidden[targets.rows, targets.positions]
+        head = self.head(kind)
+        logits = head(self.dropout(features))
+        if targets.candidates is not None:
+            logits = logits.masked_fill(~targets.candidates[:, : head.num_columns], MASKED)
+        return Output(logits, features, targets)
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """`[B, L, H]` → `[B, H]`: the mean over real tokens, or the first token's."""
+    if pooling == "first":
+        return hidden[:, 0]
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1)
+
+
+def frozen_copy(network: Network) -> Network:
+    """The network as it stands: in eval mode, without gradients, on its own memory."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def restored_copy(network: Network, state: dict[str, Tensor]) -> Network:
+    """A frozen copy of `network` with an earlier state, narrower heads and all."""
+    twin = frozen_copy(network)
+    for kind in [kind for kind in twin.heads if f"heads.{kind}.weight" not in state]:
+        del twin.heads[kind]
+    twin.load_state_dict(state)
+    return twin.requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Sinks: what a run leaves on disk, and how people look at it. Nothing here is read back by training."""

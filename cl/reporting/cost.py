@@ -1,0 +1,94 @@
+"""What the runs cost: time, storage, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+
+from cl.reporting.cells import Cell, by_label, comparable, plain
+from cl.reporting.charts import cell_styles
+from cl.reporting.figures import Chart, Panel
+from cl.reporting.theme import Style, Theme
+
+PHASES = {
+    "training": ("train_seconds", Style("ink", "s", "")),
+    "plugins": ("plugin_seconds", Style("muted", "s", "")),
+    "evaluation": ("evaluate_seconds", Style("rule", "s", "")),
+}
+Bars = dict[str, list[tuple[float, str]]]  # label → stacked (length, colour role)
+
+
+def cost_chart(cells: Sequence[Cell]) -> Chart:
+    """Time of a run by phase, peak memory, and what a strategy keeps between experiences."""
+    groups = {label: [c for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
+    groups = {label: group for label, group in groups.items() if group}
+    look = cell_styles(cells)
+    time: Bars = {
+        label: [(_mean([_sum(c, key) for c in group]), style.role) for key, style in PHASES.values()]
+        for label, group in groups.items()
+    }
+
+    def bars(key: str) -> Bars:
+        return {label: [(_mean([_most(c, key) for c in group]), look[label].role)] for label, group in groups.items()}
+
+    panels = (
+        _panel("Time of a run", time, seconds),
+        _panel("Stored between experiences", bars("stored_bytes"), size),
+        _panel("Peak memory", bars("peak_memory_bytes"), size),
+    )
+    legend = {phase: style for phase, (_, style) in PHASES.items()}
+    caption = "Means over seeds. Time is that of all experiences; memory and storage are the largest of any experience."
+    height = 0.35 + 0.36 * len(groups)
+    return Chart("cost", "Cost", caption, panels if groups else (), legend, size=(2.9, height), columns=3)
+
+
+def seconds(value: float) -> str:
+    """`90.0` → `1.5 min`."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if value >= length:
+            return f"{value / length:.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+def size(value: float) -> str:
+    """`2048` → `2.0 KiB`."""
+    for unit, length in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
+        if value >= length:
+            return f"{value / length:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def _values(cell: Cell, key: str) -> list[float]:
+    return [float(row[key]) for row in cell.cost if row.get(key) is not None]
+
+
+def _sum(cell: Cell, key: str) -> float:
+    return sum(_values(cell, key))
+
+
+def _most(cell: Cell, key: str) -> float:
+    return max(_values(cell, key), default=0.0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _panel(title: str, bars: Bars, unit: Callable[[float], str]) -> Panel:
+    totals = {label: sum(length for length, _ in parts) for label, parts in bars.items()}
+    longest = max(totals.values(), default=0.0) or 1.0
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for y, (label, parts) in enumerate(bars.items()):
+            left = 0.0
+            for length, role in parts:
+                axes.barh(y, length, left=left, height=0.32, color=theme.roles()[role], ec=theme.muted, lw=0.5)
+                left += length
+            axes.text(0, y - 0.26, plain(label, 30), va="bottom", color=theme.ink)  # above: names may be long
+            axes.text(left + longest * 0.02, y, unit(left), va="center", color=theme.muted)
+        axes.set(xlim=(0, longest * 1.3), ylim=(len(bars) - 0.6, -0.75))
+        axes.set_axis_off()
+
+    alt = f"{title}. " + "; ".join(f"{plain(label)}: {unit(total)}" for label, total in totals.items()) + "."
+    return Panel(title, alt, draw)

@@ -1,0 +1,171 @@
+"""From panels to figures: one drawing, laid out for a page of paper or set singly into a page of HTML."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cl.reporting.cells import plain
+from cl.reporting.theme import DARK, LIGHT, Style, Theme, settings
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+HREF = f"{{{XLINK}}}href"
+PAPER_FONT, SCREEN_FONT, SCREEN_SCALE = 8.0, 10.5, 1.45
+NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes. `alt` says in words what it shows."""
+
+    title: str
+    alt: str
+    draw: Callable[[Axes, Theme], None]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels that share a legend and a caption. `size`: inches of a panel on paper; `columns`: at most so many."""
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    legend: Mapping[str, Style] = field(default_factory=dict)
+    size: tuple[float, float] = (2.4, 1.75)
+    columns: int = 4
+
+
+def compose(chart: Chart, theme: Theme) -> Figure:
+    """The chart as one figure. To be saved under the same `settings`, as `save` does."""
+    columns = min(chart.columns, len(chart.panels))
+    rows = math.ceil(len(chart.panels) / columns)
+    figure = Figure(figsize=(chart.size[0] * columns, chart.size[1] * rows + 0.3), layout="constrained")
+    for i, panel in enumerate(chart.panels, start=1):
+        axes = figure.add_subplot(rows, columns, i)
+        axes.set_title(plain(panel.title, int(chart.size[0] * 12)))
+        panel.draw(axes, theme)
+    if chart.legend:
+        handles = [_swatch(style, theme) for style in chart.legend.values()]
+        labels = [plain(label, 40) for label in chart.legend]
+        widest = 0.6 + 0.08 * max(map(len, labels))  # inches, about
+        fit = max(1, int(figure.get_figwidth() / widest))
+        figure.legend(handles, labels, loc="outside upper left", frameon=False, ncols=min(fit, len(labels)))
+    return figure
+
+
+@contextmanager
+def _drawing(theme: Theme, size: float) -> Iterator[None]:
+    with mpl.rc_context(settings(theme, size)), warnings.catch_warnings():
+        # SVG is right in any case: its text is set in the reader's fonts. A PNG shows boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def save(chart: Chart, folder: Path) -> None:
+    """Write `<name>.svg`, `<name>.png` and both again as `<name>-dark`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for theme, ending in ((LIGHT, ""), (DARK, "-dark")):
+        with _drawing(theme, PAPER_FONT):
+            figure = compose(chart, theme)
+            figure.savefig(folder / f"{chart.name}{ending}.svg", metadata=NO_METADATA)
+            figure.savefig(folder / f"{chart.name}{ending}.png", dpi=200)
+
+
+def panel_svg(chart: Chart, panel: Panel, name: str) -> str:
+    """A panel as an SVG element for HTML, in the CSS variables of `Theme.roles`. `name`: unique on the page."""
+    with _drawing(LIGHT, SCREEN_FONT):
+        size = chart.size[0] * SCREEN_SCALE, chart.size[1] * SCREEN_SCALE
+        figure = Figure(figsize=size, layout="constrained")
+        panel.draw(figure.add_subplot(), LIGHT)
+        return inline(_svg(figure), name, panel.alt)
+
+
+def swatch_svg(style: Style, name: str) -> str:
+    """A legend's key as an SVG element for HTML."""
+    with _drawing(LIGHT, SCREEN_FONT):
+        figure = Figure(figsize=(0.4, 0.18))
+        figure.add_artist(_swatch(style, LIGHT, x=(0.05, 0.5, 0.95), y=(0.5, 0.5, 0.5), markevery=[1]))
+        return inline(_svg(figure), name, "")
+
+
+def _swatch(
+    style: Style,
+    theme: Theme,
+    x: tuple[float, ...] = (),
+    y: tuple[float, ...] = (),
+    markevery: list[int] | None = None,
+) -> Line2D:
+    line = Line2D(x, y, color=style.colour(theme), marker=style.marker, linestyle=style.dash, markevery=markevery)
+    if style.dash:
+        line.set_markeredgewidth(0)
+    else:  # a bar's: a square, outlined since the palest would fade into the paper
+        line.set(markersize=mpl.rcParams["font.size"] * 0.9, markeredgecolor=theme.muted, markeredgewidth=0.5)
+    return line
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata=NO_METADATA)
+    return stream.getvalue()
+
+
+def inline(svg: str, name: str, alt: str) -> str:
+    """An SVG file of the light theme as an element for HTML: themed by CSS, no id twice, hidden if `alt` is empty."""
+    root = ElementTree.fromstring(svg)
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    for parent in root.iter():
+        for sheet in parent.findall(f"{{{SVG}}}style"):
+            parent.remove(sheet)  # it would style the whole page
+    referred = {match for element in root.iter() for value in element.attrib.values() for match in _references(value)}
+    for element in root.iter():
+        _adopt(element, name, referred)
+    box = root.attrib["viewBox"]
+    root.attrib.clear()
+    root.attrib |= {"viewBox": box, "style": "stroke-linejoin: round"}
+    root.attrib |= {"role": "img", "aria-label": plain(alt)} if alt else {"aria-hidden": "true"}
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+REFERENCE = re.compile(r"url\(#([^)]+)\)|^#([A-Za-z][\w-]*)$")
+ROLES = {colour.lower(): f"var(--{role})" for role, colour in LIGHT.roles().items()}
+COLOUR = re.compile("|".join(ROLES))
+
+
+def _references(value: str) -> list[str]:
+    return [first or second for first, second in REFERENCE.findall(value)]
+
+
+def _adopt(element: ElementTree.Element, name: str, referred: set[str]) -> None:
+    """Give one element the page's colours and fonts, and an id of the figure's own if others refer to it."""
+    attributes = element.attrib
+    identity = attributes.pop("id", "")
+    declarations = [part.strip() for part in attributes.pop("style", "").split(";")]
+    declarations += [f"{key}: {attributes.pop(key)}" for key in ("fill", "stroke") if key in attributes]
+    kept = "; ".join(part for part in declarations if part and not part.startswith("font-family"))
+    for key in ("clip-path", HREF):
+        if key in attributes:
+            attributes[key] = _renamed(attributes[key], name)
+    if kept:
+        attributes["style"] = COLOUR.sub(lambda match: ROLES[match[0]], _renamed(kept, name))
+    if identity in referred:
+        attributes["id"] = f"{name}-{identity}"
+
+
+def _renamed(value: str, name: str) -> str:
+    return re.sub(r"^#(?=[A-Za-z]\w*$)|(?<=url\()#", f"#{name}-", value)

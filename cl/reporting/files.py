@@ -1,0 +1,134 @@
+"""The sink on disk: JSON files that are whole or old, and a log that can be rewound to a checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl.types import UserError
+
+HEADER = ("experience", "epoch", "step", "name", "value")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` such that a crash leaves the old file or the new one. NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` such that a crash leaves the old file or the new one, never a part of it.
+
+    What UTF-8 cannot say, such as half a surrogate pair in a folder's name, is escaped.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # the rename must not reach the disk before the text does
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UserError where it is missing, damaged or no object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged JSON ({error}); restore it or run the experiment again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds {type(value).__name__}, not an object; restore it or run the experiment again")
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class RunLog:
+    """`log.csv` in long format, one value a row: new names need no new columns.
+
+    A checkpoint stores `position`; a resumed run calls `truncate(position)` first and so appends after exactly the
+    rows that the checkpoint knew of. (A step would not do: several rows share one.)
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._size() == 0:
+            self._rows.writerow(HEADER)
+
+    def _size(self) -> int:
+        self._file.flush()
+        return os.fstat(self._file.fileno()).st_size
+
+    def write(self, experience: int, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Append a row for each of `values`."""
+        self._rows.writerows((experience, epoch, step, name, repr(float(v))) for name, v in values.items())
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system, so that others can read it."""
+        self._file.flush()
+
+    @property
+    def position(self) -> int:
+        """How many bytes are in the file, and safely on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._size()
+
+    def truncate(self, position: int) -> None:
+        """Forget what was written after `position`; 0 begins anew."""
+        self._file.truncate(min(position, self._size()))  # never longer: that would append zero bytes
+        self._begin()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._file.close()
+
+
+Curve = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+
+
+def read_log(path: Path) -> dict[str, Curve]:
+    """The curves in a log, by name: (experience, step, value), `[n]` each. Empty without a log.
+
+    A last line that a crash cut short is left out; any other damaged line raises UserError.
+    """
+    curves: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    for number, row in enumerate(rows, start=2):
+        try:
+            experience, _, step, name, value = row
+            curves[name].append((int(experience), int(step), float(value)))
+        except ValueError as error:
+            if number > len(rows):
+                break
+            raise UserError(f"{path}, line {number}: not a row of {', '.join(HEADER)}: {row}") from error
+    return {name: _curve(points) for name, points in curves.items()}
+
+
+def _curve(points: list[tuple[int, int, float]]) -> Curve:
+    experiences, steps, values = zip(*points, strict=True)
+    return np.array(experiences), np.array(steps), np.array(values, dtype=np.float64)

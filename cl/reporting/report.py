@@ -1,0 +1,133 @@
+"""The report: one HTML page that needs nothing but itself, and its tables and figures as files for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cl.evaluation.matrix import EvaluationMatrix
+from cl.reporting.cells import Cell, by_label, plain
+from cl.reporting.charts import stream_charts
+from cl.reporting.cost import cost_chart, seconds
+from cl.reporting.figures import SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
+from cl.reporting.files import write_text
+from cl.reporting.heatmap import heat_maps
+from cl.reporting.losses import loss_chart
+from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown
+from cl.reporting.theme import DARK, LIGHT
+from cl.types import UserError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(cells: Sequence[Cell], out_dir: Path) -> Path:
+    """Write `report.html`, `table.md`, `table.tex` and `figures/` into `out_dir`; the path of the page.
+
+    Raises UserError where there are no cells or where they learnt different streams.
+    """
+    _check_one_stream(cells)
+    found = [*stream_charts(cells), heat_maps(cells), loss_chart(cells), cost_chart(cells)]
+    charts = [chart for chart in found if chart.panels]
+    for chart in charts:
+        save(chart, out_dir / "figures")
+    table = comparison(cells)
+    write_text(out_dir / "table.md", to_markdown(table))
+    write_text(out_dir / "table.tex", to_latex(table))
+    write_text(out_dir / "report.html", _page(cells, charts))
+    return out_dir / "report.html"
+
+
+def _check_one_stream(cells: Sequence[Cell]) -> None:
+    if not cells:
+        raise UserError("there is no run to report on")
+    streams: dict[tuple[str, ...], Cell] = {}
+    for cell in cells:
+        if cell.matrix.names:
+            streams.setdefault(cell.matrix.names, cell)
+    if len(streams) > 1:
+        one, other, *_ = (f"{cell.path} ({', '.join(map(plain, names))})" for names, cell in streams.items())
+        raise UserError(f"runs of different streams need a report each: {one} and {other}")
+
+
+def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = plain
+    return environment.get_template("report.html.j2").render(
+        title=_title(cells),
+        light=LIGHT.roles(),
+        dark=DARK.roles(),
+        cells=cells,
+        groups=by_label(cells),
+        names=max((cell.matrix.names for cell in cells), key=len),
+        unfinished=[cell for cell in cells if not cell.finished],
+        table=comparison(cells),
+        caption=CAPTION,
+        sections=[_section(chart) for chart in charts],
+        matrices=[(cell, _numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
+        configs=_shared([(cell, cell.config) for cell in cells if cell.config]),
+        environment=_environment(cells),
+        duration=_duration,
+    )
+
+
+def _title(cells: Sequence[Cell]) -> str:
+    if len(cells) == 1:
+        return f"{cells[0].label}, seed {cells[0].seed}"
+    return " and ".join(dict.fromkeys(plain(cell.grid.name) for cell in cells))
+
+
+def _section(chart: Chart) -> dict[str, Any]:
+    """A chart as the template wants it: each panel and each key of the legend an SVG element."""
+    panels = enumerate(chart.panels)
+    keys = enumerate(chart.legend.items())
+    return {
+        "chart": chart,
+        "width": round(chart.size[0] * SCREEN_SCALE * 72),
+        "panels": [(p.title, Markup(panel_svg(chart, p, f"{chart.name}-{i}"))) for i, p in panels],
+        "legend": [(label, Markup(swatch_svg(style, f"{chart.name}-key-{i}"))) for i, (label, style) in keys],
+    }
+
+
+def _numbers(matrix: EvaluationMatrix) -> list[list[str]]:
+    """R as text, in percent."""
+    return [[f"{100 * value:.1f}" if value == value else "–" for value in row] for row in matrix.array()]
+
+
+def _shared(texts: Sequence[tuple[Cell, str]]) -> list[tuple[str, str]]:
+    """(the runs that have it, text) for each different text."""
+    runs: dict[str, list[str]] = {}
+    for cell, text in texts:
+        runs.setdefault(text, []).append(f"{cell.label}, seed {cell.seed}")
+    return [("all runs" if len(found) == len(texts) else "; ".join(found), text) for text, found in runs.items()]
+
+
+def _environment(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """Each setting with its different values over all runs."""
+    values: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for key, value in _flat(cell.environment):
+            values.setdefault(key, {})[value] = None
+    return [(key, ", ".join(found)) for key, found in values.items()]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    items: list[tuple[str, str]] = []
+    for key, item in value.items():
+        nested = isinstance(item, Mapping)
+        items += _flat(item, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", str(item))]
+    return items
+
+
+def _duration(cell: Cell) -> str:
+    keys = ("train_seconds", "plugin_seconds", "evaluate_seconds")
+    return seconds(sum(float(row.get(key) or 0) for row in cell.cost for key in keys)) if cell.cost else "–"

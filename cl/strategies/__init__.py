@@ -1,0 +1,14 @@
+"""Strategies: one file an idea, and the table that names them. Being listed is being tested."""
+
+from cl.strategies.ewc import EWC
+from cl.strategies.joint import Joint
+from cl.strategies.lwf import LwF
+from cl.strategies.plugin import Plugin
+from cl.strategies.replay import Replay
+
+STRATEGIES: dict[str, type[Plugin]] = {
+    "joint": Joint,
+    "ewc": EWC,
+    "lwf": LwF,
+    "replay": Replay,
+}

@@ -1,0 +1,57 @@
+"""Pure tensor maths that strategies share. `N` targets, `C` columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cl.models.network import Network
+from cl.types import Batch, Output
+
+Tensors = dict[str, Tensor]
+
+
+def cross_entropy(output: Output) -> Tensor:
+    """−log p(label) of each target, `[N]`."""
+    return F.cross_entropy(output.logits, output.targets.labels, reduction="none")
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T²·KL(teacher ‖ student) at temperature T of each target, `[N]` (Hinton et al., 2015).
+
+    Logits `[N, C]` and `[N, C']`, C' ≤ C: only the columns that the teacher knows are compared.
+    """
+    log_p = F.log_softmax(student[:, : teacher.shape[1]] / temperature, dim=1)
+    log_q = F.log_softmax(teacher / temperature, dim=1)
+    return temperature**2 * F.kl_div(log_p, log_q, log_target=True, reduction="none").sum(1)
+
+
+def parameters_of(network: Network) -> Tensors:
+    """The trainable parameters by name."""
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def copies(tensors: Tensors) -> Tensors:
+    """The same values on their own memory, without gradients."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def per_example_fisher(network: Network, examples: Iterable[Batch]) -> Tensors:
+    """The sum over `examples` (batches of one) of the squared gradient of its log-likelihood.
+
+    The log-likelihood of a sentence is the sum over its words. The gradient is that of one example, never of
+    a batch: squared batch means are 10 to 20 times too small and point elsewhere.
+    """
+    parameters = parameters_of(network)
+    fisher = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    was_training = network.training
+    network.eval()
+    for batch in examples:
+        loss = sum(cross_entropy(output).sum() for output in network(batch).values())
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        torch._foreach_addcmul_(list(fisher.values()), list(gradients), list(gradients))
+    network.train(was_training)
+    return fisher

@@ -1,0 +1,165 @@
+"""The seams: where a plugin may act, and how several plugins fold into one strategy.
+
+A seam is typed by what it returns, and the type says how plugins compose: *notify* seams return nothing and
+run in listed order, *pipe* seams hand their value on, the *sum* seam adds up. There is nothing else: no event
+names, no shared loss to mutate, no place in the list that a plugin must have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cl.data.dataset import Dataset, Store
+from cl.models.network import Network, restored_copy
+from cl.types import Batch, Experience, Step
+
+Gradients = dict[str, Tensor]
+T = TypeVar("T")
+
+
+class Learner(Protocol):
+    """What a plugin may use of the learner."""
+
+    network: Network
+    store: Store
+    experience: Experience
+    num_steps: int
+    """Optimizer steps taken in this experience."""
+
+    def generator(self, *key: object) -> torch.Generator:
+        """A generator on the CPU seeded by (seed, experience, *key): the same on every rank, after every resume."""
+
+    def sum(self, tensors: Gradients) -> Gradients:
+        """Each tensor summed over ranks."""
+
+    def each(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
+        """This rank's share of `data` in batches on the device, without duplicates, longest first."""
+
+    def extend(self, batch: Batch, data: Dataset) -> Batch:
+        """`batch` and this share of `data`; `data` is what all ranks together add to the global batch."""
+
+
+@dataclass
+class Plugin:
+    """One anti-forgetting idea.
+
+    Fields are hyper-parameters, and so the config schema. Fields with `init=False` are state: tensors, plain
+    values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored.
+    """
+
+    paper: ClassVar[str] = ""
+
+    def adapt_model(self, learner: Learner, experience: Experience) -> None:
+        """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""
+
+    def before_experience(self, learner: Learner, experience: Experience) -> None:
+        """Notify, before the first step, on the device."""
+
+    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
+        """Pipe. What to train on."""
+        return dataset
+
+    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Pipe. A micro-batch, on the device, before the network sees it."""
+        return batch
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        """Sum. This share of a term (see `Step.mean` and `Step.share`); logged as `loss/<plugin>`."""
+        return None
+
+    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+        """Pipe. Gradients by parameter name: reduced over ranks, unscaled, before clipping."""
+        return gradients
+
+    def after_step(self, learner: Learner) -> None:
+        """Notify, after each optimizer step."""
+
+    def after_experience(self, learner: Learner, experience: Experience) -> None:
+        """Notify, after the last step, on the device, before evaluation."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State as tensors and plain values."""
+        return {f.name: _packed(getattr(self, f.name)) for f in fields(self) if not f.init}
+
+    def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, _unpacked(value, getattr(self, name), learner))
+
+
+class PluginError(RuntimeError):
+    """A plugin raised: names the plugin and the seam."""
+
+
+class Strategy:
+    """An ordered list of plugins, folded seam by seam. `plugins`: by the name that logs and errors use."""
+
+    def __init__(self, plugins: dict[str, Plugin]) -> None:
+        self.plugins = plugins
+        self.acts_on_gradients = bool(self._on("on_gradients"))
+
+    def notify(self, seam: str, *arguments: Any) -> None:
+        """Calls a notify seam of each plugin, in listed order."""
+        for name, plugin in self._on(seam):
+            _call(name, seam, getattr(plugin, seam), *arguments)
+
+    def pipe(self, seam: str, learner: Learner, value: T, *arguments: Any) -> T:
+        """Sends a value through a pipe seam of each plugin, in listed order."""
+        for name, plugin in self._on(seam):
+            value = _call(name, seam, getattr(plugin, seam), learner, value, *arguments)
+        return value
+
+    def losses(self, learner: Learner, step: Step) -> dict[str, Tensor]:
+        """The loss terms by plugin."""
+        terms = {name: _call(name, "loss", plugin.loss, learner, step) for name, plugin in self._on("loss")}
+        return {name: term for name, term in terms.items() if term is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every plugin's state by name."""
+        return {name: plugin.state_dict() for name, plugin in self.plugins.items()}
+
+    def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        for name, plugin in self.plugins.items():
+            plugin.load_state_dict(learner, state[name])
+
+    def _on(self, seam: str) -> Sequence[tuple[str, Plugin]]:
+        # A seam that a plugin leaves alone costs nothing.
+        return [(n, p) for n, p in self.plugins.items() if getattr(type(p), seam) is not getattr(Plugin, seam)]
+
+
+def stored_bytes(state: Any) -> int:
+    """Bytes of all tensors in a state."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    if isinstance(state, dict):
+        return sum(stored_bytes(value) for value in state.values())
+    return sum(stored_bytes(value) for value in state) if isinstance(state, list | tuple) else 0
+
+
+def _call(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return function(*arguments)
+    except Exception as error:
+        raise PluginError(f"plugin {name!r} failed in {seam}: {type(error).__name__}: {error}") from error
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, nn.Module):
+        return {"network": value.state_dict()}
+    if is_dataclass(value):
+        return {f.name: _packed(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def _unpacked(value: Any, current: Any, learner: Learner) -> Any:
+    if is_dataclass(current) and not isinstance(current, type):
+        return type(current)(**value)
+    if isinstance(value, dict) and set(value) == {"network"}:
+        return restored_copy(learner.network, value["network"])
+    return value

@@ -1,0 +1,1 @@
+"""Streams: files and hubs become corpora, corpora become experiences, experiences become a stream."""

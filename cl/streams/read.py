@@ -1,0 +1,75 @@
+"""From files and hubs to a corpus, and from a corpus the examples that stand in two of its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from itertools import combinations
+
+from cl.streams.readers import READERS, Reader
+from cl.streams.readers.base import did_you_mean, listed
+from cl.streams.readers.tags import num_stray
+from cl.types import SPLITS, Corpus, Examples, Kind, UserError
+
+__all__ = ["READERS", "Reader", "num_stray_tags", "read_corpus", "split_overlap", "without_overlap"]
+
+
+def read_corpus(name: str, kind: Kind, reader: Reader, paths: dict[str, str]) -> Corpus:
+    """The corpus with the splits that `paths` names, `train` among them.
+
+    Raises `UserError` where the reader does, for an unknown or empty split, and for a reader of another kind.
+    """
+    for split in paths:
+        if split not in SPLITS:
+            raise UserError(
+                f"corpus {name}: no split is called {split!r}, only {listed(SPLITS)}.{did_you_mean(split, SPLITS)}"
+            )
+    if "train" not in paths:
+        raise UserError(f"corpus {name}: there is no train split. Add `train:` and its file.")
+    if reader.kind != kind:
+        raise UserError(
+            f"corpus {name} is of kind {kind!r}, but its reader reads {reader.kind!r}. Correct `kind`, or take another "
+            "reader; readers of records read tokens if `tokens` names their key."
+        )
+    return Corpus(name, kind, {split: _read_split(name, split, reader, path) for split, path in paths.items()})
+
+
+def _read_split(name: str, split: str, reader: Reader, path: str) -> Examples:
+    examples = reader.read(path)
+    if not len(examples):
+        raise UserError(f"{path}: no examples in it, for split {split!r} of corpus {name}. Check the file.")
+    return examples
+
+
+def split_overlap(corpus: Corpus) -> dict[tuple[str, str], int]:
+    """`{("test", "train"): 169}`: how many inputs of a split also stand in an earlier one, where any do."""
+    keys = {name: _keys(corpus.splits[name], corpus.kind) for name in SPLITS if name in corpus.splits}
+    known = {name: set(each) for name, each in keys.items()}
+    pairs = combinations(keys, 2)
+    counts = {(later, earlier): sum(key in known[earlier] for key in keys[later]) for earlier, later in pairs}
+    return {pair: count for pair, count in counts.items() if count}
+
+
+def without_overlap(corpus: Corpus) -> Corpus:
+    """The corpus with no input in two splits: test stays whole, valid gives way to it, train to both."""
+    seen: set[Hashable] = set()
+    splits: dict[str, Examples] = {}
+    for name in reversed(SPLITS):
+        if name in corpus.splits:
+            examples = corpus.splits[name]
+            keys = _keys(examples, corpus.kind)
+            keep = [i for i, key in enumerate(keys) if key not in seen]
+            if not keep:
+                raise UserError(f"corpus {corpus.name}: all of {name} stands in later splits too. Check its files.")
+            splits[name] = Examples([examples.inputs[i] for i in keep], [examples.labels[i] for i in keep])
+            seen.update(keys)
+    return replace(corpus, splits={name: splits[name] for name in corpus.splits})
+
+
+def num_stray_tags(examples: Examples) -> int:
+    """How many I- tags of an NER split continue no entity of their type: read as they are, but never scored."""
+    return num_stray(examples.labels)
+
+
+def _keys(examples: Examples, kind: Kind) -> list[Hashable]:
+    return [tuple(source) if kind == "token" else source for source in examples.inputs]

@@ -1,0 +1,73 @@
+"""Data sets of the Hugging Face hub, or saved by its library. The one door to `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cl.streams.readers.base import did_you_mean, file_at, listed, split_path
+from cl.streams.readers.records import Records
+from cl.types import Examples, UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass
+class Datasets(Records):
+    """A data set by hub id (`user/name#train`), by folder (`./saved#train`) or by parquet file; `#` names the split.
+
+    A folder is one that `save_to_disk` wrote, or one of data files. `ClassLabel` features give the names of
+    integer labels and tags, `names` gives them where there are no such features.
+
+    config: the configuration of a data set that has several.
+    revision: the commit, tag or branch to read from the hub; a commit makes runs repeatable.
+    """
+
+    config: str | None = None
+    revision: str | None = None
+
+    def read(self, path: str) -> Examples:
+        """Texts with labels, or tokens with BIO tags. Errors number the rows of the split from 0."""
+        source, split = split_path(path)
+        data = _pick(self._splits(source), source, split)
+        feature: Any = data.features.get(self.label if self.tokens is None else self.tags)
+        names = getattr(getattr(feature, "feature", feature), "names", None) or self.names
+        return self.examples(((f"{path}: row {n}", row) for n, row in enumerate(data)), names)
+
+    def _splits(self, source: str) -> Mapping[str, Dataset]:
+        import datasets
+
+        folder = Path(source).expanduser()
+        if source.startswith((".", "/", "~")) and not folder.exists():
+            file_at(source)  # raises: it is no hub id either
+        try:
+            if folder.suffix == ".parquet":
+                return dict(datasets.load_dataset("parquet", data_files=str(file_at(source))))
+            if (folder / "dataset_dict.json").exists():
+                return dict(datasets.load_from_disk(str(folder)))
+            if (folder / "state.json").exists():
+                single = datasets.load_from_disk(str(folder))
+                return {str(single.split or "train"): single}
+            name = str(folder) if folder.is_dir() else source
+            return dict(datasets.load_dataset(name, self.config, revision=self.revision))
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise UserError(
+                f"{source}: datasets cannot load it (config: {self.config}, revision: {self.revision}): "
+                f"{str(error).strip('. ')}. Check the id, `config` and the connection; offline, "
+                "give the folder of a copy made by `save_to_disk`."
+            ) from error
+
+
+def _pick(splits: Mapping[str, Dataset], source: str, split: str | None) -> Dataset:
+    if split is None and len(splits) == 1:
+        return next(iter(splits.values()))
+    if split is not None and split in splits:
+        return splits[split]
+    asked = "name one of its splits" if split is None else f"no split {split!r}"
+    raise UserError(
+        f"{source}: {asked}; it has {listed(splits)}.{did_you_mean(split, splits)} "
+        f"Write, for example, `{source}#{next(iter(splits))}`."
+    )

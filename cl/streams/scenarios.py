@@ -1,0 +1,182 @@
+"""Scenarios: pure rules that turn a list of corpora into the experiences of a stream.
+
+*Domain-incremental*: a corpus an experience, labels shared by name. *Class-incremental*: a few classes an
+experience, every class seen so far a candidate. *Task-incremental*: either of them, with only the
+experience's own classes as candidates (van de Ven & Tolias, 2019: "Three scenarios for continual learning").
+A stream that mixes kinds needs nothing more: list corpora of several kinds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Kind, Split, SplitName, UserError, entity_type
+
+Candidates = Literal["seen", "own"]
+
+
+def hold_out(corpus: Corpus, fractions: dict[str, float], seed: int) -> Corpus:
+    """The corpus with the splits it lacks cut from its train split: `{"valid": 0.1}` takes a tenth."""
+    splits = dict(corpus.splits)
+    for name in SPLITS[1:]:
+        if name not in splits:
+            rest, held = _cut(splits["train"], fractions[name], random.Random(f"{seed}/{corpus.name}/{name}"))
+            splits |= {"train": rest, name: held}
+    return replace(corpus, splits=splits)
+
+
+def by_corpus(corpora: Sequence[Corpus], candidates: Candidates = "seen") -> list[Experience]:
+    """One corpus an experience (domain-incremental, or task-incremental with candidates `own`)."""
+    return [
+        Experience(
+            index=index,
+            name=corpus.name,
+            kind=corpus.kind,
+            task_label=index if candidates == "own" else 0,
+            classes=class_columns(corpus.kind, labels_of(corpus)),
+            candidates=candidates,
+            **{name: Split(corpus.splits[name], corpus.kind) for name in SPLITS},
+        )
+        for index, corpus in enumerate(corpora)
+    ]
+
+
+def by_class(
+    corpora: Sequence[Corpus],
+    classes_per_experience: Sequence[int],
+    order: Sequence[str] = (),
+    candidates: Candidates = "seen",
+    seed: int = 0,
+) -> list[Experience]:
+    """A few classes an experience, corpus after corpus.
+
+    `classes_per_experience`: how many classes each experience brings; the last number goes on for the rest,
+    and the last experience takes what is left. `order`: the classes in order of arrival, alphabetical by
+    default. A text goes to the experience of its label. A sentence of an NER corpus goes, in train, to one
+    experience among those that own one of its entity types (drawn from `seed`; of all, if it has no entity),
+    where other types read as O; valid and test keep every sentence and score the experience's own types.
+    """
+    experiences: list[Experience] = []
+    for corpus in corpora:
+        labels = _ordered(labels_of(corpus), order, corpus.name)
+        groups = _groups(labels, classes_per_experience)
+        splits = {name: _assign(corpus, name, groups, seed) for name in SPLITS}
+        for number, group in enumerate(groups):
+            experiences.append(
+                Experience(
+                    index=len(experiences),
+                    name="+".join(group) if len(corpora) == 1 else f"{corpus.name}:{'+'.join(group)}",
+                    kind=corpus.kind,
+                    task_label=len(experiences) if candidates == "own" else 0,
+                    classes=class_columns(corpus.kind, group),
+                    candidates=candidates,
+                    scored=frozenset(group) if corpus.kind == "token" else None,
+                    **{name: splits[name][number] for name in SPLITS},
+                )
+            )
+    return experiences
+
+
+def reorder(experiences: Sequence[Experience], names: Sequence[str]) -> list[Experience]:
+    """The experiences in the order of `names`; those not named are left out."""
+    by_name = {experience.name: experience for experience in experiences}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise UserError(f"stream.order: no experience is called {unknown[0]!r}; there are: {', '.join(by_name)}")
+    return renumber([by_name[name] for name in names])
+
+
+def renumber(experiences: Sequence[Experience]) -> list[Experience]:
+    """The same experiences with indices 0, 1, … in this order."""
+    return [
+        replace(e, index=index, task_label=index if e.candidates == "own" else e.task_label)
+        for index, e in enumerate(experiences)
+    ]
+
+
+def limit(experiences: Sequence[Experience], sizes: dict[str, int], seed: int) -> list[Experience]:
+    """At most `sizes[split]` examples of each split, drawn from `seed`, kept in file order.
+
+    Experiences that share a split (the test sentences of class-incremental NER) keep sharing it.
+    """
+    return [replace(e, **{name: _limited(e, name, sizes.get(name), seed) for name in SPLITS}) for e in experiences]
+
+
+def labels_of(corpus: Corpus) -> list[str]:
+    """The labels or entity types of the train split, sorted."""
+    labels = corpus.splits["train"].labels
+    if corpus.kind == "sequence":
+        return sorted(set(labels))
+    return sorted({kind for tags in labels for tag in set(tags) if (kind := entity_type(tag))})
+
+
+def class_columns(kind: Kind, labels: Sequence[str]) -> tuple[str, ...]:
+    """The head's columns for these labels: themselves, or O and a B- and an I- column an entity type."""
+    if kind == "sequence":
+        return tuple(labels)
+    return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
+
+
+def columns_after(experiences: Sequence[Experience], index: int) -> dict[Kind, tuple[str, ...]]:
+    """The columns of each kind's head, in order of arrival, once experience `index` has arrived."""
+    columns: dict[Kind, dict[str, None]] = {}
+    for experience in experiences[: index + 1]:
+        columns.setdefault(experience.kind, {}).update(dict.fromkeys(experience.columns))
+    return {kind: tuple(names) for kind, names in columns.items()}
+
+
+def _cut(examples: Examples, fraction: float, rng: random.Random) -> tuple[Examples, Examples]:
+    held = set(rng.sample(range(len(examples)), round(fraction * len(examples))))
+
+    def pick(chosen: list[int]) -> Examples:
+        return Examples([examples.inputs[i] for i in chosen], [examples.labels[i] for i in chosen])
+
+    return pick([i for i in range(len(examples)) if i not in held]), pick(sorted(held))
+
+
+def _ordered(labels: list[str], order: Sequence[str], corpus: str) -> list[str]:
+    if not order:
+        return labels
+    if unknown := set(order) - set(labels):
+        raise UserError(f"stream.class_order names {sorted(unknown)[0]!r}, which {corpus} has not: {', '.join(labels)}")
+    if missing := [label for label in labels if label not in order]:
+        raise UserError(f"stream.class_order leaves out {', '.join(missing)} of {corpus}: name every class once")
+    return list(order)
+
+
+def _groups(labels: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
+    groups, start = [], 0
+    while start < len(labels):
+        size = sizes[min(len(groups), len(sizes) - 1)]
+        groups.append(list(labels[start : start + size]))
+        start += size
+    return groups
+
+
+def _assign(corpus: Corpus, name: SplitName, groups: list[list[str]], seed: int) -> list[Split]:
+    examples = corpus.splits[name]
+    owner = {label: number for number, group in enumerate(groups) for label in group}
+    indices: list[list[int]] = [[] for _ in groups]
+    rng = random.Random(f"{seed}/{corpus.name}/{name}")
+    for index, label in enumerate(examples.labels):
+        if corpus.kind == "sequence":
+            if label in owner:  # a label that train never had belongs to nobody: the check reports it
+                indices[owner[label]].append(index)
+        elif name == "train":
+            owners = sorted({owner[kind] for tag in label if (kind := entity_type(tag))})
+            indices[rng.choice(owners or range(len(groups)))].append(index)
+    if corpus.kind == "token" and name != "train":
+        return [Split(examples, "token", keep=frozenset(group)) for group in groups]
+    keep = [frozenset(group) if corpus.kind == "token" else None for group in groups]
+    return [Split(examples, corpus.kind, chosen, kept) for chosen, kept in zip(indices, keep, strict=True)]
+
+
+def _limited(experience: Experience, name: SplitName, size: int | None, seed: int) -> Split:
+    split = experience.split(name)
+    if size is None or len(split) <= size:
+        return split
+    chosen = sorted(random.Random(f"{seed}/{name}/{len(split)}").sample(range(len(split)), size))
+    return Split(split.examples, split.kind, [split.indices[i] for i in chosen], split.keep)

@@ -1,0 +1,121 @@
+"""The stream: experiences as an Avalanche scenario. The one door to avalanche-lib."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # a QP solver that only plugins of Avalanche's would miss
+    from avalanche.benchmarks import CLScenario
+    from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
+    from avalanche.benchmarks.scenarios.generic_scenario import EagerCLStream
+    from avalanche.benchmarks.utils import AvalancheDataset
+    from avalanche.benchmarks.utils.data_attribute import DataAttribute
+
+from cl.streams.scenarios import by_corpus, hold_out, renumber
+from cl.types import SPLITS, Corpus, Examples, Experience, Split, SplitName, UserError
+
+
+class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
+    """The ordered experiences: an Avalanche `CLScenario` and a Python sequence in one.
+
+    `stream[i]` is an `Experience`, `stream[:i]` a stream of the first `i`; it can be iterated any number of
+    times. `train_stream`, `valid_stream` and `test_stream` are Avalanche streams whose experiences carry
+    `name`, `kind`, `classes`, `task_label` and a `dataset` of dict samples.
+    """
+
+    def __init__(self, experiences: Sequence[Experience]) -> None:
+        if not experiences:
+            raise UserError("the stream has no experience: name at least one corpus under stream.corpora")
+        names = [experience.name for experience in experiences]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise UserError(f"two experiences are called {sorted(repeated)[0]!r}: give each corpus a name of its own")
+        self.experiences = tuple(renumber(experiences))
+        super().__init__([EagerCLStream(name, [_as_avalanche(e, name) for e in self.experiences]) for name in SPLITS])
+
+    def __len__(self) -> int:
+        return len(self.experiences)
+
+    def __iter__(self) -> Iterator[Experience]:
+        return iter(self.experiences)
+
+    @overload
+    def __getitem__(self, i: int) -> Experience: ...
+    @overload
+    def __getitem__(self, i: slice) -> Stream: ...
+    def __getitem__(self, i: int | slice) -> Experience | Stream:
+        return Stream(self.experiences[i]) if isinstance(i, slice) else self.experiences[i]
+
+    @classmethod
+    def from_scenario(cls, scenario: CLScenario) -> Stream:
+        """The stream of a scenario that was built with Avalanche from dict samples.
+
+        Samples are `{"text", "label"}` or `{"tokens", "tags"}` with BIO tags; there must be a `train` and a
+        `test` stream of equal length, and may be a `valid` one (else a tenth of train is held out). Every
+        class seen so far is a candidate.
+        """
+        if isinstance(scenario, Stream):
+            return scenario
+        streams = {name: list(scenario.streams[name]) for name in SPLITS if name in scenario.streams}
+        if missing := {"train", "test"} - set(streams):
+            raise UserError(f"the scenario has no {sorted(missing)[0]!r} stream; it has: {', '.join(scenario.streams)}")
+        if len(streams["train"]) != len(streams["test"]):
+            raise UserError(
+                f"the scenario's train stream has {len(streams['train'])} experiences, its test stream "
+                f"{len(streams['test'])}: each experience needs both"
+            )
+        corpora = [
+            _read_back(i, {name: list(exps[i].dataset) for name, exps in streams.items()}, exp)
+            for i, exp in enumerate(streams["train"])
+        ]
+        return cls(by_corpus(corpora))
+
+
+class LanguageExperience(DatasetExperience):  # type: ignore[misc]
+    """One experience of one split, as Avalanche sees it."""
+
+    def __init__(self, experience: Experience, split: Split) -> None:
+        super().__init__(dataset=_dataset(experience, split), current_experience=experience.index)
+        self.name, self.kind, self.classes = experience.name, experience.kind, experience.classes
+        self.task_label, self.task_labels = experience.task_label, [experience.task_label]
+        self.classes_in_this_experience = list(experience.classes)
+
+
+def as_list(samples: list[Any]) -> list[Any]:
+    """Texts of several lengths do not stack: a batch of samples is their list."""
+    return samples
+
+
+def _as_avalanche(experience: Experience, name: SplitName) -> LanguageExperience:
+    return LanguageExperience(experience, experience.split(name))
+
+
+def _dataset(experience: Experience, split: Split) -> AvalancheDataset[Any]:
+    # Class targets only for sequences: list targets break Avalanche's class-based machinery.
+    attributes = [DataAttribute([experience.task_label] * len(split), "targets_task_labels")]
+    if experience.kind == "sequence":
+        column = {label: i for i, label in enumerate(experience.classes)}
+        labels = split.examples.labels
+        attributes.append(DataAttribute([column.get(labels[i], -1) for i in split.indices], "targets"))
+    # [split], not split: an AvalancheDataset takes each item of a list for a data set.
+    return AvalancheDataset([split], data_attributes=attributes, collate_fn=as_list)
+
+
+def _read_back(index: int, samples: dict[str, list[dict[str, Any]]], experience: Any) -> Corpus:
+    name = str(getattr(experience, "name", f"experience-{index}"))
+    first = samples["train"][0] if samples["train"] else {}
+    fields = ("tokens", "tags") if "tokens" in first else ("text", "label")
+    for split, rows in samples.items():
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict) or any(field not in row for field in fields):
+                raise UserError(
+                    f"{name}/{split}: sample {number} is {row!r:.80}; expected a dict with {fields[0]!r} and "
+                    f"{fields[1]!r}"
+                )
+    splits = {
+        split: Examples([row[fields[0]] for row in rows], [row[fields[1]] for row in rows])
+        for split, rows in samples.items()
+    }
+    return hold_out(Corpus(name, "token" if fields[0] == "tokens" else "sequence", splits), {"valid": 0.1}, seed=0)

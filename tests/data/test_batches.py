@@ -1,0 +1,151 @@
+"""Batches: who is in which, what counts, and which classes are candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl.build import Prepared
+from cl.data.collate import collate, concat, count
+from cl.data.dataset import Dataset, Store
+from cl.data.encode import Encoder
+from cl.data.module import TrainLoader
+from cl.data.sampler import global_batches, share
+from cl.models.backbone import word_pieces
+from cl.streams.scenarios import by_class, by_corpus
+from cl.types import SPLITS, Corpus, Examples
+
+NER = Examples(
+    [["we", "met", "Ann"], ["in", "Bali"], ["Ann", "left", "Bali"]],
+    [["O", "O", "B-per"], ["O", "B-loc"], ["B-per", "O", "B-loc"]],
+)
+REVIEWS = Examples(["good", "not good at all"], ["positive", "negative"])
+
+
+def store_of(experiences: list) -> Store:  # type: ignore[type-arg]
+    return Store.build(experiences, Encoder(word_pieces(["we met Ann in Bali left good not at all"], 99), 16))
+
+
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(1, 6), st.integers(0, 3))
+def test_everyone_once_whatever_the_split(num_examples: int, batch_size: int, num_parts: int, epoch: int) -> None:
+    lengths = torch.arange(num_examples) % 7
+    batches = global_batches(lengths, batch_size, 0, "order", 1, epoch)
+    assert sorted(torch.cat(batches).tolist()) == list(range(num_examples))
+    assert sum(len(b) < batch_size for b in batches) <= 1
+    for batch in batches:
+        assert sorted(torch.cat([share(batch, p, num_parts) for p in range(num_parts)]).tolist()) == sorted(
+            batch.tolist()
+        )
+
+
+def test_order_is_a_function_of_its_key_alone() -> None:
+    lengths = torch.arange(50)
+    torch.manual_seed(1)
+    first = torch.cat(global_batches(lengths, 4, 0, "order", 2, 0))
+    torch.manual_seed(2)
+    assert torch.equal(first, torch.cat(global_batches(lengths, 4, 0, "order", 2, 0)))
+    assert not torch.equal(first, torch.cat(global_batches(lengths, 4, 0, "order", 2, 1)))
+    assert not torch.equal(first, torch.cat(global_batches(lengths, 4, 1, "order", 2, 0)))
+
+
+def test_padding_changes_nothing(prepared: Callable[[str], Prepared]) -> None:
+    """A batch with more padding has the same targets, and the network the same logits to float tolerance."""
+    from runs import configured
+
+    from cl.build import build_learner
+
+    data = prepared("mixed")
+    learner = build_learner(configured("mixed", {}), data, "tested", 0)
+    for experience in data.stream:
+        learner.begin(experience)
+    learner.network.double().eval()
+    store = data.evaluator.store
+    batch = collate(store.dataset(0, "train") + store.dataset(3, "train"), 3, training=False)
+    wider = replace(
+        batch,
+        input_ids=torch.nn.functional.pad(batch.input_ids, (0, 4), value=1),
+        attention_mask=torch.nn.functional.pad(batch.attention_mask, (0, 4)),
+    )
+    for kind, output in learner.network(batch).items():
+        assert torch.allclose(output.logits, learner.network(wider)[kind].logits, atol=1e-12)
+
+
+def test_old_o_leaves_out_types_that_its_labels_never_told_of() -> None:
+    experiences = by_class([Corpus("ner", "token", dict.fromkeys(SPLITS, NER))], [1])
+    store = store_of(experiences)  # loc: O B-loc I-loc, then per: B-per I-per
+    row = store.splits[0, "test"][:1]  # "we met Ann", where Ann is O to the experience that knows loc alone
+    old = Dataset(store, row, torch.tensor([0]), torch.tensor([0]))
+    batch = collate(old, 1, training=True)
+    assert batch.targets["token"].labels.tolist() == [0, 0, 0]
+    assert batch.targets["token"].candidates is not None
+    assert batch.targets["token"].candidates.tolist() == [[True, True, True, False, False]] * 3
+    current = Dataset(store, row, torch.tensor([1]), torch.tensor([1]))
+    assert collate(current, 1, training=True).targets["token"].labels.tolist() == [0, 0, 3]
+    assert collate(current, 1, training=True).targets["token"].candidates is None
+    assert collate(old, 1, training=False).targets["token"].candidates is None, "labels must not guide a prediction"
+    assert collate(old.seeing(1), 1, training=True).targets["token"].labels.tolist() == [0, 0, 3]
+
+
+def test_task_incremental_candidates_are_the_experiences_own() -> None:
+    corpora = [Corpus(name, "sequence", dict.fromkeys(SPLITS, REVIEWS)) for name in ("books", "dvd")]
+    store = store_of(by_corpus(corpora, "own"))
+    both = store.dataset(0, "test") + store.dataset(1, "test")
+    targets = collate(both, 1, training=False).targets["sequence"]
+    assert targets.labels.tolist() == [1, 0, 3, 2]
+    assert targets.candidates is not None
+    assert targets.candidates.int().tolist() == [[1, 1, 0, 0]] * 2 + [[0, 0, 1, 1]] * 2
+
+
+def test_domain_incremental_shares_columns() -> None:
+    corpora = [Corpus(name, "sequence", dict.fromkeys(SPLITS, REVIEWS)) for name in ("books", "dvd")]
+    store = store_of(by_corpus(corpora))
+    targets = collate(store.dataset(1, "test"), 1, training=True).targets["sequence"]
+    assert targets.labels.tolist() == [1, 0]
+    assert targets.candidates is None
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 3, 7])
+def test_weights_of_all_shares_add_up_to_one(num_parts: int) -> None:
+    mixed = [
+        *by_corpus(
+            [Corpus("a", "sequence", dict.fromkeys(SPLITS, REVIEWS)), Corpus("b", "token", dict.fromkeys(SPLITS, NER))]
+        )
+    ]
+    store = store_of(mixed)
+    data = store.dataset(0, "train") + store.dataset(1, "train")
+    loaders = [
+        TrainLoader(data, 1, batch_size=4, accumulate=1, rank=r, num_ranks=num_parts, seed=0) for r in range(num_parts)
+    ]
+    for shares in zip(*loaders, strict=True):
+        assert [len(s) > 0 for s in shares] == [True] * num_parts, "an empty share takes part with a ghost"
+        total = sum(s.weight(kind) * len(s.targets[kind]) for s in shares for kind in s.targets)
+        assert total == pytest.approx(1.0)
+
+
+def test_concat_is_collating_together() -> None:
+    store = store_of(
+        by_corpus(
+            [Corpus("a", "sequence", dict.fromkeys(SPLITS, REVIEWS)), Corpus("b", "token", dict.fromkeys(SPLITS, NER))]
+        )
+    )
+    first, second = store.dataset(0, "train"), store.dataset(1, "train")
+    joined = concat(collate(first, 1, training=True), collate(second, 1, training=True))
+    together = collate(first + second, 1, training=True)
+    assert torch.equal(joined.input_ids, together.input_ids)
+    assert joined.counts == together.counts == count(first + second)
+    for kind in together.targets:
+        for name in ("rows", "positions", "labels", "words"):
+            assert torch.equal(getattr(joined.targets[kind], name), getattr(together.targets[kind], name))
+
+
+def test_groups_are_classes_or_the_rarest_type() -> None:
+    store = store_of(by_corpus([Corpus("b", "token", dict.fromkeys(SPLITS, NER))]))
+    # loc and per stand twice each: O < loc = per, ties by column
+    assert store.dataset(0, "train").groups().tolist() == [3, 1, 1]
+    store = store_of(by_corpus([Corpus("a", "sequence", dict.fromkeys(SPLITS, REVIEWS))]))
+    assert store.dataset(0, "train").groups().tolist() == [1, 0]

@@ -1,0 +1,70 @@
+"""Encoding: nothing is lost, cut off or shifted silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cl.data.encode import Encoder
+from cl.models.backbone import word_pieces
+from cl.types import UserError
+
+SENTENCES = [["Bali", "is", "warm"], ["a", "x-ray"], []]
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    return Encoder(word_pieces(["Bali is warm a"], 100), max_length=16)
+
+
+def test_first_subtokens(encoder: Encoder) -> None:
+    encoded = encoder.encode(SENTENCES, "token")
+    tokenizer = encoder.tokenizer
+    for i, words in enumerate(SENTENCES):
+        ids = encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]]
+        starts = encoded.starts[encoded.word_offsets[i] : encoded.word_offsets[i + 1]]
+        assert ids.tolist() == tokenizer(words, is_split_into_words=True)["input_ids"]
+        for word, start in zip(words, starts, strict=True):
+            assert word.startswith(tokenizer.convert_ids_to_tokens(int(ids[start])).replace("[UNK]", word))
+
+
+def test_a_sentence_over_the_limit_is_counted_and_keeps_its_words(encoder: Encoder) -> None:
+    encoder = Encoder(encoder.tokenizer, max_length=5)
+    encoded = encoder.encode([["is"] * 7, ["is"]], "token")
+    assert encoded.starts.tolist() == [1, 2, 3, -1, -1, -1, -1, 1]
+    assert encoded.truncated == 1
+    assert encoder.encode(["is is is is", "is"], "sequence").truncated == 1
+
+
+@pytest.mark.parametrize("blank", [" ", "\u200b", "\x07", ""])
+def test_a_token_without_subtoken_stands_as_unknown(encoder: Encoder, blank: str) -> None:
+    encoded = encoder.encode([["is", blank, "warm"], [blank]], "token")
+    assert encoded.starts.tolist() == [1, 2, 3, 1]
+    assert encoded.replaced == 2
+    assert encoded.ids[2] == encoder.tokenizer.unk_token_id
+
+
+def test_without_an_unknown_token_it_is_refused(encoder: Encoder) -> None:
+    encoder.tokenizer.unk_token = None
+    with pytest.raises(UserError, match=r"'\\u200b' has no sub-token"):
+        encoder.encode([["is", "\u200b"]], "token")
+
+
+def test_cache(encoder: Encoder, tmp_path: Path) -> None:
+    plain = encoder.encode(SENTENCES, "token")
+    cached = Encoder(encoder.tokenizer, 16, tmp_path)
+    for _ in range(2):
+        encoded = cached.encode(SENTENCES, "token")
+        for name in ("ids", "offsets", "starts", "word_offsets"):
+            np.testing.assert_array_equal(getattr(encoded, name), getattr(plain, name))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"torn")
+    assert cached.encode(SENTENCES, "token").ids.tolist() == plain.ids.tolist()
+    Encoder(encoder.tokenizer, 8, tmp_path).encode(SENTENCES, "token")
+    assert len(list(tmp_path.iterdir())) == 2, "another limit is another entry"
+
+
+def test_no_examples(encoder: Encoder) -> None:
+    assert len(encoder.encode([], "token")) == 0

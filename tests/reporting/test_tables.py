@@ -1,0 +1,71 @@
+import io
+
+import pytest
+from fake_cells import write_cell, write_grid
+from rich.console import Console
+
+from cl.reporting.cells import load_cells
+from cl.reporting.console import print_comparison, print_row
+from cl.reporting.tables import Entry, comparison, escape_latex, escape_markdown, to_latex, to_markdown
+
+HOSTILE = "a|b*_$x$ & <img src=x>"
+
+
+@pytest.fixture
+def cells(tmp_path):
+    write_grid(tmp_path)
+    write_cell(tmp_path, "slow", 0, status="running", num_learnt=2)
+    write_cell(tmp_path, HOSTILE, 0)
+    return load_cells([tmp_path])
+
+
+def entry(table, label, name):
+    row = next(row for row in table.rows if row.label == label)
+    return row.entries[[column.name for column in table.columns].index(name)]
+
+
+def test_mean_deviation_and_bounds(cells):
+    table = comparison(cells)
+    values = [100 * c.metrics["average_score"] for c in cells if c.strategy == "ewc"]
+    found = entry(table, "ewc", "average_score")
+    assert found.mean == pytest.approx(sum(values) / 3)
+    assert found.std == pytest.approx((sum((v - found.mean) ** 2 for v in values) / 2) ** 0.5)
+    assert entry(table, HOSTILE, "average_score").std is None
+    assert (
+        0 < entry(table, "ewc", "normalised_retention").mean < entry(table, "replay", "normalised_retention").mean < 100
+    )
+    assert entry(table, "finetune", "normalised_retention") is None
+    assert entry(table, "joint", "intransigence") is None
+
+
+def test_best_is_neither_a_bound_nor_unfinished(cells):
+    table = comparison(cells)
+    best = [row.label for row in table.rows if row.entries[0].best]
+    assert best == ["replay"]
+    assert entry(table, "replay", "forgetting").best
+    assert next(row.note for row in table.rows if row.label == "slow") == "1 running"
+
+
+def test_text_is_escaped(cells):
+    markdown, latex = to_markdown(comparison(cells)), to_latex(comparison(cells))
+    assert "<img" not in markdown
+    assert r"a\|b\*\_\$x\$ &amp; &lt;img" in markdown
+    assert len({line.replace(r"\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}) == 1
+    assert r"a\textbar{}b*\_\$x\$ \& \textless{}img" in latex
+    assert r"$\mathbf{" in latex and r"\toprule" in latex
+    assert Entry(-0.001, None).text(1) == "0.0"
+    assert escape_latex("\\{") == r"\textbackslash{}\{"
+    assert escape_markdown("`a`") == r"\`a\`"
+
+
+def test_console(cells):
+    for terminal in (True, False):
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=90, no_color=True)
+        print_row(cells[0].matrix, console, "[red]finetune[/red]")
+        print_comparison(cells, console)
+        text = out.getvalue()
+        assert "[red]finetune[/red]" in text
+        assert "learnt 5/5" in text and "yelp" in text and "↑" in text
+        if not terminal:
+            assert "\x1b" not in text and text.count("learnt 5/5") == 1

@@ -1,0 +1,122 @@
+import json
+import os
+import struct
+
+import pytest
+import wandb as wb
+from fake_cells import fake_matrix
+from wandb.proto import wandb_internal_pb2 as proto
+
+from cl.reporting import wandb as sink_module
+from cl.reporting.wandb import WandbSink, choose_mode, open_logger
+
+BLOCK = 32768
+NAMES = ("books", "<b> x*")
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked for something"))
+    yield
+    wb.teardown()
+
+
+def records(path):
+    """The records of an offline run: LevelDB's log format after a header of seven bytes."""
+    data, position, parts = path.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        if BLOCK - position % BLOCK < 7:
+            position += BLOCK - position % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = proto.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record.WhichOneof("record_type"), record
+
+
+def items(found):
+    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in found}
+
+
+def test_an_offline_run_holds_everything(tmp_path, capsys):
+    sink = open_logger(tmp_path, project="cl", name="ewc", config={"seeds": [0, 1]}, tags=["toy"], run_id="abc123")
+    assert sink.logger is not None and os.environ.get("WANDB_MODE") is None
+    assert f"wandb sync {sink.sync_dir}" in capsys.readouterr().out
+    sink.write(0, 0, 7, {"loss": 0.5, "loss/task": 0.4})
+    matrix = fake_matrix("ewc", 0, NAMES, num_learnt=1)
+    sink.log_row(matrix)
+    matrix = fake_matrix("ewc", 0, NAMES)
+    sink.log_row(matrix)
+    sink.finish(matrix)
+    wb.teardown()  # ends the process that writes the file
+
+    found = list(records(next(tmp_path.glob("wandb/offline-run-*/run-abc123.wandb"))))
+    history = [items(record.history.item) for kind, record in found if kind == "history"]
+    training, first, second = history[:3]
+    assert (training["loss/task"], training["step"], training["experience"]) == (0.4, 7, 0)
+    assert first["score/books"] == matrix.array()[0, 0] and first["experience"] == 0
+    assert "forgetting" not in first  # one experience cannot be forgotten yet
+    assert second["score/<b> x*"] == matrix.array()[1, 1] and second["experience"] == 1
+
+    axes = {r.metric.name or r.metric.glob_name: r.metric.step_metric for kind, r in found if kind == "metric"}
+    assert axes["score/*"] == axes["average_score"] == axes["forgetting"] == "experience"
+    assert axes["loss"] == axes["loss/task"] == "step"
+
+    config = {u.key: u.value_json for kind, r in found if kind == "run" for u in r.run.config.update}
+    assert json.loads(config["seeds"]) == [0, 1]
+    summary = {k: v for kind, r in found if kind == "summary" for k, v in items(r.summary.update).items()}
+    assert summary["status"] == "finished" and summary["average_score"] == matrix.array()[-1].mean()
+    table = json.loads(next(tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")).read_text())
+    assert table["columns"] == ["after", "0 books", "1 <b> x*"]
+    assert table["data"][1][1:] == matrix.array()[1].tolist()
+    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/*.png"))
+
+
+def test_the_mode_never_asks_for_a_login(monkeypatch, tmp_path):
+    assert choose_mode(None) == "offline"
+    with pytest.warns(UserWarning, match="wandb login"):
+        assert choose_mode("online") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert choose_mode(None) == choose_mode("online") == "online"
+    assert choose_mode("shared") == "shared"
+    assert choose_mode("offline") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert choose_mode(None) == "disabled"
+    assert open_logger(tmp_path / "run", project="cl", name="x").logger is None
+
+
+def test_disabled_and_other_ranks_log_nothing(tmp_path, monkeypatch):
+    sink = open_logger(tmp_path, project="cl", name="x", mode="disabled")
+    sink.write(0, 0, 0, {"loss": 1.0})
+    sink.log_row(fake_matrix("ewc", 0, NAMES))
+    sink.finish(fake_matrix("ewc", 0, NAMES))
+    monkeypatch.setattr(sink_module.rank_zero_only, "rank", 1)
+    assert open_logger(tmp_path, project="cl", name="x").logger is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_is_said_once_and_stops_nothing(recwarn):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("the network is on fire")
+
+    sink = WandbSink(Broken())
+    for _ in range(3):
+        sink.write(0, 0, 0, {"loss": 1.0})
+    sink.finish(fake_matrix("ewc", 0, NAMES))
+    said = [str(w.message) for w in recwarn if "W&B" in str(w.message)]
+    assert len(said) == 1 and "the network is on fire" in said[0] and "wandb sync" in said[0]
+
+
+def test_a_run_that_cannot_start_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(wb, "init", lambda **_: (_ for _ in ()).throw(wb.Error("no disk")))
+    with pytest.warns(UserWarning, match="no disk"):
+        sink = open_logger(tmp_path, project="cl", name="x")
+    assert sink.logger is None

@@ -1,0 +1,559 @@
+"""Readers: what they read, and what they refuse, saying where and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from cl.streams.read import READERS, num_stray_tags, read_corpus, split_overlap, without_overlap
+from cl.streams.readers import Columns, Csv, Datasets, Json, Jsonl, Reader, Tsv
+from cl.streams.readers.base import split_path
+from cl.streams.readers.tags import Tags, guess_scheme
+from cl.types import Corpus, Examples, UserError
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes text or bytes to a file of a fresh folder and returns its path."""
+
+    def write(content: str | bytes, name: str = "data.txt") -> str:
+        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(tmp_path / name)
+
+    return write
+
+
+def pairs(examples: Examples) -> list[tuple[Any, Any]]:
+    return list(zip(examples.inputs, examples.labels, strict=True))
+
+
+def sentences(*texts: str) -> list[tuple[list[str], list[str]]]:
+    """`Ann/B-PER sings/O` → tokens and tags."""
+    split = [[token.rsplit("/", 1) for token in text.split(" ")] for text in texts]
+    return [([token for token, _ in words], [tag for _, tag in words]) for words in split]
+
+
+def refused(reader: Reader, path: str, *words: str) -> None:
+    """The reader refuses the file, in a message with all these words."""
+    with pytest.raises(UserError) as caught:
+        reader.read(path)
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
+
+
+# ------------------------------------------------------------------------------------ any text file
+
+
+def test_byte_order_mark_and_windows_line_ends_are_no_text(write: Write) -> None:
+    path = write(b"\xef\xbb\xbftext,label\r\ngood,1\r\n")
+    assert pairs(Csv().read(path)) == [("good", "1")]
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\u2028", "\x0b", "\x1c"])
+def test_lines_end_at_newlines_only(write: Write, odd: str) -> None:
+    assert Tsv(text=0, label=1).read(write(f"one{odd}line\t1\n")).inputs == [f"one{odd}line"]
+    assert Columns().read(write(f"a{odd}b\tO\nc\tO\n")).inputs == [[f"a{odd}b", "c"]]
+
+
+def test_undecodable_bytes(write: Write) -> None:
+    path = write(b"fine\t1\ncaf\xe9 noir\t0\n")
+    refused(Tsv(text=0, label=1), path, f"{path}:2:", "byte 10", "0xe9", "utf-8", "`encoding`", "latin-1")
+    assert Tsv(text=0, label=1, encoding="latin-1").read(path).inputs == ["fine", "café noir"]
+    assert Tsv(text=0, label=1, undecodable="replace").read(path).inputs == ["fine", "caf\ufffd noir"]
+    refused(Tsv(encoding="utf-9"), path, "'utf-9'", "utf-8")
+
+
+def test_missing_files_and_folders(write: Write, tmp_path: Path) -> None:
+    write("", "train.txt")
+    refused(Columns(), str(tmp_path / "trian.txt"), "trian.txt", "mean 'train.txt'?", "folder has 'train.txt'")
+    refused(Columns(), str(tmp_path), "a folder", "'train.txt'")
+    refused(Columns(), str(tmp_path / "nowhere" / "train.txt"), "no folder", "nowhere")
+
+
+# ------------------------------------------------------------------------------------- column files
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("Ann\tB-PER\nsings\tO\n\n.\tO\n", {}),
+        ("Ann B-PER\nsings   O\n\n. O", {}),
+        ("\n\nAnn\tB-PER\nsings\tO\n \t \n\n.\tO\n\n\n", {}),
+        ("-DOCSTART- -X- -X- O\n\nAnn NNP I-NP B-PER\nsings VBZ I-VP O\n\n. . O O\n", {}),
+        ("-DOCSTART-\n\nAnn B-PER\nsings O\n-DOCSTART-\n. O\n", {}),
+        ("B-PER\t1\tAnn\nO\t2\tsings\n\nO\t1\t.\n", {"token": 2, "tag": 0}),
+        ("Ann|B-PER\nsings|O\n\n.|O\n", {"delimiter": "|"}),
+        ("Ann\tB-PER \nsings\t\tO\n\n.\tO\n", {"delimiter": "whitespace"}),
+        ("# id 1\nAnn _ _ B-PER\nsings _ _ O\n\n# id 2 domain=en\n. _ _ O\n", {}),
+        ("#\turl\t[2009]\n1\tAnn\tB-PER\tO\n2\tsings\tO\tO\n\n1\t.\tO\tO\n", {"token": 1, "tag": 2, "comment": "#"}),
+        ("Ann\tB-HUM\nsings\tO\n\n.\tO\n", {"labels": {"HUM": "PER"}}),
+    ],
+)
+def test_column_files(write: Write, content: str, options: dict[str, Any]) -> None:
+    assert pairs(Columns(**options).read(write(content))) == sentences("Ann/B-PER sings/O", "./O")
+
+
+def test_quotation_marks_are_tokens(write: Write) -> None:
+    assert Columns().read(write('"\tO\nAnn\tB-PER\n"\tO\n')).inputs == [['"', "Ann", '"']]
+
+
+@pytest.mark.parametrize("token", [" ", "", "\u3000", "\xa0"])
+def test_blank_tokens_end_no_sentence(write: Write, token: str) -> None:
+    assert pairs(Columns().read(write(f"a\tO\n{token}\tO\nb\tB-X\n"))) == [(["a", token, "b"], ["O", "O", "B-X"])]
+
+
+def test_blank_tokens_between_spaces(write: Write) -> None:
+    assert Columns().read(write("a O\n O\n\u3000 O\nb\xa0c B-X\n")).inputs == [["a", "", "\u3000", "b\xa0c"]]
+
+
+def test_comments_that_read_as_rows_are_rows(write: Write) -> None:
+    path = write("# one\n# O\nAnn B-PER\n# two Ann O\n# B-PER\n")
+    assert pairs(Columns().read(path)) == sentences("#/O Ann/B-PER #/B-PER")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        ("a\tO\nb\tx\tO\n", {}, [":2:", "3 column(s)", "line 1 has 2", "`delimiter`"]),
+        ("a\tO\n\nb\n", {}, [":3:", "1 column(s)", "line 1 has 2"]),
+        ("a,O\nb,O\n", {}, [":1:", "one column", "`delimiter`"]),
+        ("a O\n", {"tag": 3}, [":1:", "2 column(s)", "`tag: 3`"]),
+        ("a O\n", {"tag": 0}, [":1:", "one column", "`tag`"]),
+        ("a\tO\nb\tPER\n", {}, [":2:", "'PER'", "'B-person'", "`scheme`"]),
+        ("a\tO\nb\t\n", {}, [":2:", "''", "which column"]),
+        ("a\tO\nb\tB-\n", {}, [":2:", "'B-'"]),
+        ("a\tO\nb\tS-PER\n", {"scheme": "bio"}, [":2:", "'S-PER'", "`bio`", "`scheme`"]),
+        ("a\tO\nb\tB\n", {}, [":2:", "'B'", "names no entity type", "`entity: disease`"]),
+        ("a\tB-PER\nb\tB-LOK\n", {"labels": {"PER": "p", "LOC": "l"}}, [":2:", "'LOK'", "'PER', 'LOC'", "mean 'LOC'"]),
+    ],
+)
+def test_refused_column_files(write: Write, content: str, options: dict[str, Any], words: list[str]) -> None:
+    path = write(content)
+    refused(Columns(**options), path, path, *words)
+
+
+# ------------------------------------------------------------------------------------------ schemes
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "bio"),
+    [
+        ("bio", "O B-x I-x B-x B-y", "O B-x I-x B-x B-y"),
+        ("bio", "B-x O I-x I-y", "B-x O I-x I-y"),  # stray I- tags stay
+        ("bio", "O O", "O O"),
+        ("iob1", "I-x I-x B-x I-x O I-y I-x", "B-x I-x B-x I-x O B-y B-x"),
+        ("iob1", "I-x O", "B-x O"),
+        ("iobes", "S-x B-x I-x E-x S-y O", "B-x B-x I-x I-x B-y O"),
+        ("iobes", "B-x M-x E-x O", "B-x I-x I-x O"),  # BMES
+        ("iobes", "U-x B-y L-y O", "B-x B-y I-y O"),  # BILOU
+        ("iobes", "S-new-york", "B-new-york"),
+    ],
+)
+def test_schemes_read_as_bio(scheme: str, tags: str, bio: str) -> None:
+    assert guess_scheme([tags.split()]) == scheme
+    assert Tags("auto", None, {}).to_bio([tags.split()]) == [bio.split()]
+
+
+def test_the_scheme_is_of_the_file_not_of_a_sentence(write: Write) -> None:
+    path = write("a\tI-x\n\nb\tB-x\n")
+    assert Columns().read(path).labels == [["I-x"], ["B-x"]]
+    assert num_stray_tags(Columns().read(path)) == 1
+    assert Columns(scheme="iob1").read(path).labels == [["B-x"], ["B-x"]]
+
+
+def test_bare_tags_get_a_type(write: Write) -> None:
+    assert Columns(entity="gene").read(write("a\tB\nb\tI\nc\tO\n")).labels == [["B-gene", "I-gene", "O"]]
+
+
+TYPES = st.sampled_from(["x", "y", "new-york"])
+# An entity is its type and length; None is a token outside.
+CHUNKS = st.lists(st.none() | st.tuples(TYPES, st.integers(1, 4)), min_size=1, max_size=8)
+
+
+def bio_of(chunks: list[tuple[str, int] | None]) -> list[str]:
+    return [t for c in chunks for t in (["O"] if c is None else [f"B-{c[0]}"] + [f"I-{c[0]}"] * (c[1] - 1))]
+
+
+def iobes_of(chunks: list[tuple[str, int] | None]) -> list[str]:
+    letters = {length: "B" + "I" * (length - 2) + "E" if length > 1 else "S" for length in range(1, 5)}
+    return [t for c in chunks for t in (["O"] if c is None else [f"{letter}-{c[0]}" for letter in letters[c[1]]])]
+
+
+def iob1_of(chunks: list[tuple[str, int] | None]) -> list[str]:
+    tags: list[str] = []
+    for chunk in chunks:
+        if chunk is None:
+            tags.append("O")
+        else:
+            first = "B" if tags and tags[-1][2:] == chunk[0] else "I"
+            tags += [f"{first}-{chunk[0]}"] + [f"I-{chunk[0]}"] * (chunk[1] - 1)
+    return tags
+
+
+@given(st.lists(CHUNKS, min_size=1, max_size=5), st.sampled_from([bio_of, iobes_of, iob1_of]))
+def test_every_scheme_is_recognised(corpus: list[Any], written: Callable[[Any], list[str]]) -> None:
+    bio = [bio_of(chunks) for chunks in corpus]
+    assert Tags("auto", None, {}).to_bio([written(chunks) for chunks in corpus]) == bio
+
+
+TOKENS = st.text(st.characters(exclude_characters="\t\n\r", codec="utf-8"), max_size=6).filter(
+    lambda token: not token.startswith(("-DOCSTART-", "\ufeff"))
+)
+
+
+@given(st.lists(st.lists(st.tuples(TOKENS, st.sampled_from(["O", "B-x", "B-y"])), min_size=1), min_size=1))
+def test_column_files_round_trip(tmp_path_factory: pytest.TempPathFactory, corpus: list[list[tuple[str, str]]]) -> None:
+    path = tmp_path_factory.mktemp("columns") / "data.txt"
+    path.write_bytes("\n".join("".join(f"{t}\t{tag}\n" for t, tag in rows) for rows in corpus).encode())
+    expected = [([t for t, _ in rows], [tag for _, tag in rows]) for rows in corpus]
+    assert pairs(Columns(comment="", scheme="bio").read(str(path))) == expected
+
+
+# ---------------------------------------------------------------------------------------- csv and tsv
+
+GOOD_BAD = [("good film", "1"), ("bad film", "0")]
+
+
+@pytest.mark.parametrize(
+    ("reader", "content"),
+    [
+        (Csv(), "text,label\ngood film,1\nbad film,0\n"),
+        (Csv(text="review", label="stars"), "id,stars,review\n7,1,good film\n\n8,0,bad film"),
+        (Csv(text=1, label=0), '"1","good film"\n"0","bad film"\n'),
+        (Csv(text=1, label=0, header=True), "stars,review\n1,good film\n0,bad film\n"),
+        (Csv(text=[1, 2], label=-1), "a,good,film,1\nb,bad,film,0\n"),
+        (Csv(text=["a", "b"]), "a,b,label\ngood,film,1\nbad,film,0\n"),
+        (Csv(delimiter=";"), "text;label\ngood film;1\nbad film;0\n"),
+        (Tsv(), "text\tlabel\ngood film\t1\nbad film\t0\n"),
+        (Tsv(text=0, label=1), " good film  \t1 \nbad film\t0\n"),
+        (Tsv(text=1, label=0, delimiter=" ", columns=2), "1 good film\n0 bad film\n"),
+        (Csv(text=1, label=0, columns=2, delimiter=" "), "1 good film\n0 bad film\n"),
+        (Tsv(text=0, label=1, skip_empty=True), "good film\t1\n \t1\nbad film\t0\n"),
+        (Tsv(text=0, label=1, labels={"pos": "1", "neg": "0"}), "good film\tpos\nbad film\tneg\n"),
+        (Tsv(text=0, label=1, labels={1: "1", -1: "0"}), "good film\t1\nbad film\t-1\n"),
+    ],
+)
+def test_delimited_files(write: Write, reader: Reader, content: str) -> None:
+    assert pairs(reader.read(write(content))) == GOOD_BAD
+
+
+def test_quoting_is_for_csv(write: Write) -> None:
+    assert Csv().read(write('text,label\n"one, ""two""\nthree",1\n')).inputs == ['one, "two"\nthree']
+    assert Tsv(text=0, label=1).read(write('"open\t1\n"two"\t0\n')).inputs == ['"open', '"two"']
+
+
+def test_long_fields(write: Write) -> None:
+    assert len(Csv().read(write(f"text,label\n{'x' * 200_000},1\n")).inputs[0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("reader", "content", "words"),
+    [
+        (Csv(), "text,label\na,1\nb\n", [":3:", "1 column(s)", "line 1 has 2", "`columns`"]),
+        (Csv(), 'text,label\n"a\nb",1\nc,d,1\n', [":4:", "3 column(s)"]),  # the quoted line end counts
+        (Csv(), 'text,label\na,1\n"b,1\nc,1\n', [":3:", "no CSV", "`quoting: false`"]),
+        (Csv(label="class"), "text,clas\na,1\n", [":1:", "'class'", "'text', 'clas'", "mean 'clas'", "by number"]),
+        (Tsv(), "a\t1\nb\t0\n", [":1:", "'text'", "'a', '1'", "`text: 0`"]),
+        (Csv(header=False), "text,label\na,1\n", [":1:", "'text'", "by number"]),
+        (Tsv(text=0, label=2), "a\t1\n", [":1:", "2 column(s)", "no column 2"]),
+        (Csv(), "text,label\na,1\n ,1\n", [":3:", "text is empty", "`skip_empty: true`"]),
+        (Csv(), "text,label\na,1\nb,\n", [":3:", "label is empty", "`label`"]),
+        (Csv(labels={"0": "neg", "1": "pos"}), "text,label\na,2\n", [":2:", "'2'", "'0', '1'", "`labels`"]),
+    ],
+)
+def test_refused_delimited_files(write: Write, reader: Reader, content: str, words: list[str]) -> None:
+    path = write(content)
+    refused(reader, path, path, *words)
+
+
+def test_messages_quote_no_whole_texts_or_lists(write: Write) -> None:
+    with pytest.raises(UserError) as caught:
+        Columns().read(write(f"1\t{'long ' * 1000}\n"))
+    assert len(str(caught.value)) < 400
+    with pytest.raises(UserError, match=r"'c9', 90 more\."):
+        Csv().read(write(",".join(f"c{n}" for n in range(100)) + "\n"))
+
+
+def test_refused_delimiters(write: Write) -> None:
+    refused(Csv(delimiter="||"), write("a||b\n"), "'||'", "`quoting: false`")
+    refused(Tsv(delimiter=""), write("a\n"), "`delimiter` is empty")
+
+
+# -------------------------------------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize(
+    ("reader", "record", "expected"),
+    [
+        (Jsonl(), {"text": "a", "label": "x"}, ("a", "x")),
+        (Jsonl(), {"text": " a ", "label": 4}, ("a", "4")),
+        (Jsonl(), {"text": "a", "label": True}, ("a", "true")),
+        (Jsonl(text=["t", "b"], label="y"), {"t": "a", "b": "b", "y": 1.5}, ("a b", "1.5")),
+        (Jsonl(text=["t", "b"], label="y"), {"t": None, "b": "b", "y": "x"}, ("b", "x")),
+        (Jsonl(text=0, label=1), ["a", "x"], ("a", "x")),
+        (Jsonl(names=["no", "yes"]), {"text": "a", "label": 1}, ("a", "yes")),
+        (Jsonl(labels={1: "yes"}), {"text": "a", "label": 1}, ("a", "yes")),
+        (Jsonl(tokens="tokens"), {"tokens": ["a", "b"], "tags": ["B-x", "O"]}, (["a", "b"], ["B-x", "O"])),
+        (Jsonl(tokens="w", tags="t", names=["O", "S-x"]), {"w": ["a", "b"], "t": [1, 0]}, (["a", "b"], ["B-x", "O"])),
+        (Jsonl(tokens="tokens", entity="x"), {"tokens": ["a"], "tags": ["B"]}, (["a"], ["B-x"])),
+    ],
+)
+def test_records(write: Write, reader: Jsonl, record: Any, expected: tuple[Any, Any]) -> None:
+    assert pairs(reader.read(write(f"\n{json.dumps(record)}\n"))) == [expected]
+    path = write(json.dumps({"a": {"b": [record]}}))
+    assert pairs(Json(**vars(reader)).read(f"{path}#a.b")) == [expected]
+
+
+def test_records_without_tokens_or_texts_can_be_passed_over(write: Write) -> None:
+    path = write('{"tokens": [], "tags": []}\n{"tokens": ["a"], "tags": ["O"]}\n')
+    assert pairs(Jsonl(tokens="tokens").read(path)) == [(["a"], ["O"])]
+    path = write('[{"text": null, "label": 1}, {"text": "a", "label": 1}]')
+    refused(Json(), path, "record 1", "text is empty", "`skip_empty: true`")
+    assert pairs(Json(skip_empty=True).read(path)) == [("a", "1")]
+
+
+@pytest.mark.parametrize(
+    ("reader", "content", "words"),
+    [
+        (Jsonl(), '{"text": "a", "label": 1}\n{"text" "b"}\n', [":2:9:", "no JSON", "`json`"]),
+        (Jsonl(), '[\n{"text": "a"}]\n', [":1:2:", "one record", "`json`"]),
+        (Json(), '[{"text": "a",\n "label" 1}]', [":2:10:", "no JSON", "`jsonl`"]),
+        (Json(), '{"train": [], "test": []}', ["keys 'train', 'test'", "#key"]),
+        (Json(), "[3]", ["record 1", "int", "'text'"]),
+        (Json(text=0, label=2), '[["a", "b"]]', ["record 1", "list of 2", "2"]),
+        (Jsonl(), '{"text": "a", "lable": 1}', [":1:", "'label'", "'text', 'lable'", "mean 'lable'"]),
+        (Jsonl(), '{"text": ["a"], "label": 1}', [":1:", "the text is a list", "`tokens`"]),
+        (Jsonl(), '{"text": "a", "label": null}', [":1:", "the label is None"]),
+        (Jsonl(names=["a"]), '{"text": "a", "label": -1}', [":1:", "label -1", "there are 1"]),
+        (Jsonl(tokens="t"), '{"t": "a b", "tags": ["O"]}', [":1:", "'t' is a str", "`tokens`"]),
+        (Jsonl(tokens="t"), '{"t": ["a", "b"], "tags": ["O"]}', [":1:", "2 token(s)", "1 tag(s)"]),
+        (Jsonl(tokens="t"), '{"t": ["a"], "tags": ["PER"]}', [":1:", "'PER'", "`scheme`"]),
+        (Jsonl(tokens="t"), '{"t": ["a"], "tags": [3]}', [":1:", "'3'"]),
+    ],
+)
+def test_refused_records(write: Write, reader: Reader, content: str, words: list[str]) -> None:
+    path = write(content)
+    refused(reader, path, path, *words)
+
+
+def test_a_missing_key_of_a_json_file(write: Write) -> None:
+    path = write('{"train": []}')
+    refused(Json(), f"{path}#trian", f"{path}#trian", "'trian'", "mean 'train'")
+
+
+def test_split_paths() -> None:
+    assert split_path("a/b.json") == ("a/b.json", None)
+    assert split_path("a/b.json#train") == ("a/b.json", "train")
+    assert split_path("c#/b.json") == ("c#/b.json", None)
+    assert split_path("c#/b.json#x.y") == ("c#/b.json", "x.y")
+
+
+# ------------------------------------------------------------------------------------------- datasets
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The datasets library, with its cache in a fresh folder."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    datasets.disable_progress_bars()
+    return datasets
+
+
+def test_saved_texts_with_class_labels(hub: Any, tmp_path: Path) -> None:
+    features = hub.Features({"text": hub.Value("string"), "label": hub.ClassLabel(names=["neg", "pos"])})
+    data = hub.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    hub.DatasetDict(train=data, test=data.select([1])).save_to_disk(str(tmp_path / "both"))
+    data.save_to_disk(str(tmp_path / "one"))
+    data.to_parquet(str(tmp_path / "one.parquet"))
+    assert pairs(Datasets().read(f"{tmp_path}/both#test")) == [("b", "neg")]
+    for path in ("both#train", "one", "one#train", "one.parquet"):
+        assert pairs(Datasets().read(f"{tmp_path}/{path}")) == [("a", "pos"), ("b", "neg")]
+    refused(Datasets(), f"{tmp_path}/both", "name one of its splits", "'train', 'test'", "#train")
+    refused(Datasets(), f"{tmp_path}/both#tset", "no split 'tset'", "mean 'test'")
+    refused(Datasets(text="txt"), f"{tmp_path}/both#test", "row 0", "'txt'", "mean 'text'")
+
+
+def test_saved_sentences_with_class_labels(hub: Any, tmp_path: Path) -> None:
+    tags = hub.Sequence(hub.ClassLabel(names=["O", "B-PER", "I-PER"]))
+    features = hub.Features({"tokens": hub.Sequence(hub.Value("string")), "ner_tags": tags})
+    rows = {"tokens": [["Ann", "Lee", "sings"], []], "ner_tags": [[1, 2, 0], []]}
+    hub.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "ner"))
+    reader = Datasets(tokens="tokens", tags="ner_tags")
+    assert pairs(reader.read(str(tmp_path / "ner"))) == sentences("Ann/B-PER Lee/I-PER sings/O")
+
+
+def test_unlabelled_rows_are_no_class(hub: Any, tmp_path: Path) -> None:
+    features = hub.Features({"text": hub.Value("string"), "label": hub.ClassLabel(names=["neg", "pos"])})
+    hub.Dataset.from_dict({"text": ["a"], "label": [-1]}, features=features).save_to_disk(str(tmp_path / "hidden"))
+    refused(Datasets(), str(tmp_path / "hidden"), "row 0", "label -1", "labelled")
+
+
+def test_a_folder_of_data_files(hub: Any, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "train.jsonl").write_text('{"text": "a", "label": 1}\n')
+    assert pairs(Datasets(names=["no", "yes"]).read(f"{tmp_path}/folder#train")) == [("a", "yes")]
+
+
+def test_a_hub_out_of_reach(hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("Couldn't reach 'user/name' on the Hub")
+
+    monkeypatch.setattr(hub, "load_dataset", offline)
+    refused(Datasets(config="en"), "user/name#train", "user/name", "config: en", "reach", "connection", "save_to_disk")
+    for name in ("none.parquet", "none#train"):
+        refused(Datasets(), f"{tmp_path}/{name}", name.partition("#")[0], "not found")
+
+
+# -------------------------------------------------------------------------------------------- corpora
+
+
+def test_a_corpus(write: Write) -> None:
+    paths = {"train": write("a\t1\nb\t0\n", "train.tsv"), "test": write("b\t0\n", "test.tsv")}
+    corpus = read_corpus("reviews", "sequence", Tsv(text=0, label=1), paths)
+    train, test = Examples(["a", "b"], ["1", "0"]), Examples(["b"], ["0"])
+    assert corpus == Corpus("reviews", "sequence", {"train": train, "test": test})
+
+
+@pytest.mark.parametrize("reader", [Columns(), Tsv(), Csv(), Jsonl()])
+def test_a_split_without_examples(write: Write, reader: Reader) -> None:
+    path = write(" \n\n")
+    with pytest.raises(UserError, match=f"{path}: no examples.*'train' of corpus c"):
+        read_corpus("c", reader.kind, reader, {"train": path})
+
+
+def test_refused_corpora(write: Write) -> None:
+    path = write("a\t1\n")
+    with pytest.raises(UserError, match=r"corpus c.*'trian'.*Did you mean 'train'\?"):
+        read_corpus("c", "sequence", Tsv(), {"trian": path})
+    with pytest.raises(UserError, match=r"corpus c.*no train split.*`train:`"):
+        read_corpus("c", "sequence", Tsv(), {"test": path})
+    with pytest.raises(UserError, match=r"corpus c.*'token'.*reads 'sequence'.*`tokens`"):
+        read_corpus("c", "token", Jsonl(), {"train": path})
+
+
+def test_overlap_of_splits() -> None:
+    def split(letters: str) -> Examples:
+        return Examples(list(letters), list(letters.upper()))
+
+    corpus = Corpus("c", "sequence", {"train": split("aabcd"), "valid": split("bbe"), "test": split("aef")})
+    assert split_overlap(corpus) == {("valid", "train"): 2, ("test", "train"): 1, ("test", "valid"): 1}
+    clean = without_overlap(corpus)
+    assert clean.splits == {"train": split("cd"), "valid": split("bb"), "test": split("aef")}
+    assert list(clean.splits) == ["train", "valid", "test"]
+    assert split_overlap(clean) == {}
+    with pytest.raises(UserError, match=r"corpus c.*all of train"):
+        without_overlap(Corpus("c", "sequence", {"train": split("a"), "test": split("a")}))
+
+
+def test_overlap_of_sentences() -> None:
+    train = Examples([["New", "York"], ["New York"]], [["B-x", "I-x"], ["B-x"]])
+    test = Examples([["New", "York"]], [["O", "O"]])
+    corpus = Corpus("c", "token", {"train": train, "test": test})
+    assert split_overlap(corpus) == {("test", "train"): 1}
+    assert without_overlap(corpus).splits["train"] == Examples([["New York"]], [["B-x"]])
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_options_are_a_schema(name: str) -> None:
+    schema = OmegaConf.structured(READERS[name])
+    options = OmegaConf.create("labels: {0: negative, pos: positive}")
+    reader = OmegaConf.to_object(OmegaConf.merge(schema, options))
+    assert isinstance(reader, READERS[name])
+    assert vars(reader) == vars(READERS[name]()) | {"labels": {0: "negative", "pos": "positive"}}
+
+
+# ------------------------------------------------------------------------------------------ real files
+
+DATA = Path(os.environ.get("CL_DATA") or Path(__file__).parents[3] / "shared" / "data")
+SENTIMENT = {"0": "negative", "1": "positive"}
+
+TOKEN_FILES = {  # file: sentences, tokens, entities, types
+    "conll2003_bio/train.txt": (14041, 203621, 23429, 4),
+    "conll2003_bio/dev.txt": (3250, 51362, 5938, 4),
+    "conll2003_bio/test.txt": (3453, 46435, 5628, 4),
+    "bc5cdr/train.tsv": (4560, 118170, 9385, 2),
+    "bc5cdr/devel.tsv": (4581, 117453, 9593, 2),
+    "bc5cdr/test.tsv": (4797, 124750, 9809, 2),
+    "bc2gm/devel.tsv": (2519, 71042, 3061, 1),
+    "ncbi_disease/test.tsv": (940, 24497, 960, 1),
+    "mit_restaurant/train.txt": (7660, 70525, 15363, 8),
+    "mit_restaurant/test.txt": (1521, 14256, 3151, 8),
+    "msra_test/msra_test_bio.txt": (3442, 172601, 6190, 3),
+    "crossner/ai/test.txt": (431, 12991, 1809, 14),
+    "crossner/literature/test.txt": (416, 16157, 2266, 12),
+    "crossner/music/test.txt": (465, 19605, 3336, 13),
+    "crossner/politics/test.txt": (651, 27585, 4209, 9),
+    "crossner/science/test.txt": (543, 19487, 3089, 17),
+}
+
+TEXT_FILES = {  # file: reader, texts, those of the four commonest labels
+    "fdu_mtl/apparel.task.train": (Tsv(text=1, label=0, labels=SENTIMENT), 1600, [815, 785]),
+    "fdu_mtl/imdb.task.test": (Tsv(text=1, label=0, labels=SENTIMENT), 400, [201, 199]),
+    "fdu_mtl/dvd.task.train": (Tsv(text=1, label=0, labels=SENTIMENT, undecodable="replace"), 1600, [802, 798]),
+    "fdu_mtl/sports_outdoors.task.train": (Tsv(text=1, label=0, labels=SENTIMENT, skip_empty=True), 1599, [810, 789]),
+    "dsc3/Musical_Instruments_train.tsv": (Tsv(text=0, label=1, labels={-1: "neg", 1: "pos"}), 2374, [2000, 374]),
+    "sent_labelled/imdb_labelled.txt": (Tsv(text=0, label=1, labels=SENTIMENT), 1000, [500, 500]),
+    "banking77/train.csv": (Csv(label="category"), 10003, [187, 182, 181, 180]),
+    "banking77/test.csv": (Csv(label="category"), 3080, [40] * 4),
+    "clinc150/data_full.json#train": (Json(text=0, label=1), 15000, [100] * 4),
+    "clinc150/data_full.json#oos_test": (Json(text=0, label=1), 1000, [1000]),
+    "trec/TREC.train": (Tsv(text=1, label=0, delimiter=" ", columns=2, encoding="latin-1"), 5452, [962, 464, 421, 363]),
+    "trec/TREC.test": (Tsv(text=1, label=0, delimiter=" ", columns=2, encoding="latin-1"), 500, [123, 55, 50, 47]),
+    "ag_news_test/test.csv": (Csv(text=[1, 2], label=0), 7600, [1900] * 4),
+    "zh_waimai10k/waimai_10k.csv": (Csv(text="review", labels=SENTIMENT), 11987, [7987, 4000]),
+}
+
+
+def real(name: str) -> str:
+    path = DATA / name
+    if not Path(split_path(str(path))[0]).exists():
+        pytest.skip(f"{path} is not here (CL_DATA names its folder)")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", TOKEN_FILES)
+def test_real_sentences(name: str) -> None:
+    examples = Columns().read(real(name))
+    types = Counter(tag[2:] for tags in examples.labels for tag in tags if tag.startswith("B-"))
+    tokens = sum(map(len, examples.inputs))
+    assert (len(examples), tokens, types.total(), len(types)) == TOKEN_FILES[name]
+    assert num_stray_tags(examples) == 0
+
+
+@pytest.mark.parametrize("name", ["conll2003_bio/dev.txt", "crossner/science/test.txt"])
+def test_real_bio_is_read_as_it_is(name: str) -> None:
+    path = real(name)
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    written = [line.split("\t")[-1] for line in lines if line.strip()]
+    assert [tag for tags in Columns().read(path).labels for tag in tags] == written
+
+
+@pytest.mark.parametrize("name", TEXT_FILES)
+def test_real_texts(name: str) -> None:
+    reader, count, largest = TEXT_FILES[name]
+    examples = reader.read(real(name))
+    assert len(examples) == count
+    assert [n for _, n in Counter(examples.labels).most_common(4)] == largest
+
+
+def test_real_overlap() -> None:
+    reader = Tsv(text=1, label=0, labels=SENTIMENT, undecodable="replace", skip_empty=True)
+    total = 0
+    for train in sorted(Path(real("fdu_mtl")).glob("*.task.train")):
+        paths = {"train": str(train), "test": str(train.with_suffix(".test"))}
+        corpus = read_corpus(train.name, "sequence", reader, paths)
+        total += split_overlap(corpus).get(("test", "train"), 0)
+        assert split_overlap(without_overlap(corpus)) == {}
+    assert total == 539
