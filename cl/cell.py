@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from cl import __version__, checkpoint
@@ -28,11 +27,19 @@ from cl.config import Config, to_yaml
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.learner import Diverged
+from cl.ranks import is_first
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog, write_json, write_text
 from cl.reporting.wandb import WandbSink, open_logger
 from cl.strategies.plugin import stored_bytes
 from cl.types import Experience
+
+
+ENDS: dict[type[BaseException], str] = {
+    KeyboardInterrupt: "interrupted",
+    SystemExit: "interrupted",  # what Lightning makes of an interrupt inside fit
+    Diverged: "diverged",
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class CellRun:
         learner.begin(experience)
         title = f"{self.cell.name}  {experience.index + 1}/{len(self.experiences)} {experience.name}"
         progress = ProgressBar(self.console, title)
-        learner.sinks = [self.log.write, self.wandb.write, progress.write] if rank_zero_only.rank == 0 else []
+        learner.sinks = [self.log.write, self.wandb.write, progress.write] if is_first() else []
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         with _quiet():
@@ -116,9 +123,9 @@ class CellRun:
                 "stored_bytes": stored_bytes(plugins),
             }
         )
-        self._write(plugins)
+        if is_first():
+            self._write(plugins)
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
     def _write(self, plugins: dict[str, Any]) -> None:
         folder = self.cell.folder
         state = {
@@ -159,7 +166,7 @@ class CellRun:
     @contextlib.contextmanager
     def _sinks(self) -> Iterator[None]:
         """Opens the sinks on rank 0, and closes them with what became of the run."""
-        if rank_zero_only.rank != 0:
+        if not is_first():
             self.wandb = WandbSink(None)
             yield
             return
@@ -180,14 +187,10 @@ class CellRun:
             run_id=self.wandb_id,
             mode=options.mode,
         )
-        self.status = "failed"
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
-            self.status = "interrupted"
-            raise
-        except Diverged:
-            self.status = "diverged"
+        except BaseException as error:
+            self.status = ENDS.get(type(error), "failed")
             raise
         finally:
             self._write_metrics()

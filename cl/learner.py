@@ -76,8 +76,8 @@ class Cost:
 class Learner(LightningModule):
     """What trains: see `cl.strategies.plugin.Learner` for the part that plugins use.
 
-    One `Trainer.fit` is one experience: `begin` before it, `row` and `cost` after it. `log` is called with
-    (name → value) every `trainer.log_every_n_steps` optimizer steps.
+    One `Trainer.fit` is one experience: `begin` before it, `row` and `cost` after it. `sinks` are called with
+    (experience, epoch, step, {name: value}) every `trainer.log_every_n_steps` optimizer steps.
     """
 
     def __init__(
@@ -171,11 +171,12 @@ class Learner(LightningModule):
         self.num_steps += 1
         self.total_steps += 1
         self.strategy.notify("after_step", self)
-        if self.num_steps % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.num_steps % every == 0 or self.trainer.is_last_batch:
             self._log_terms()
         self._terms = {}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         options = self.training_options
         groups = [
             {

@@ -57,13 +57,15 @@ def concat(batch: Batch, other: Batch) -> Batch:
     """Both batches as one: padded to the longer, counts added up."""
     length = max(batch.input_ids.shape[1], other.input_ids.shape[1])
 
-    def join(name: str) -> Tensor:
-        both = (getattr(batch, name), getattr(other, name))
-        return torch.cat([pad(t, (0, length - t.shape[1])) if t.ndim == 2 else t for t in both])
+    def padded(first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([pad(t, (0, length - t.shape[1])) for t in (first, second)])
 
     return replace(
         batch,
-        **{name: join(name) for name in ("input_ids", "attention_mask", "experience", "row")},
+        input_ids=padded(batch.input_ids, other.input_ids),
+        attention_mask=padded(batch.attention_mask, other.attention_mask),
+        experience=torch.cat([batch.experience, other.experience]),
+        row=torch.cat([batch.row, other.row]),
         targets={kind: _concat(batch.targets[kind], other.targets[kind], len(batch)) for kind in batch.targets},
         counts=add_counts(batch.counts, other.counts),
     )

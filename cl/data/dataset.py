@@ -102,10 +102,12 @@ class Dataset:
         return replace(self, rows=self.rows[index], experience=self.experience[index], table=self.table[index])
 
     def __add__(self, other: Dataset) -> Dataset:
-        pairs = {
-            name: torch.cat([getattr(self, name), getattr(other, name)]) for name in ("rows", "experience", "table")
-        }
-        return replace(self, **pairs)
+        return Dataset(
+            self.store,
+            torch.cat([self.rows, other.rows]),
+            torch.cat([self.experience, other.experience]),
+            torch.cat([self.table, other.table]),
+        )
 
     @property
     def lengths(self) -> Tensor:

@@ -8,7 +8,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,7 @@ class Encoder:
         path = self.cache / f"{key.hexdigest()}.npz"
         try:
             with np.load(path) as arrays:
-                return Encoded(
-                    *(arrays[name] for name in ("ids", "offsets", "starts", "word_offsets")),
-                    truncated=int(arrays["truncated"]),
-                    replaced=int(arrays["replaced"]),
-                )
+                return Encoded(**{f.name: arrays[f.name][()] for f in fields(Encoded)})
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

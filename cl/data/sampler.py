@@ -28,8 +28,8 @@ def global_batches(lengths: Tensor, batch_size: int, *key: object) -> list[Tenso
     """
     draw = generator(*key)
     order = torch.randperm(len(lengths), generator=draw)
-    windows = order.split(WINDOW * batch_size)
-    batches = [batch for w in windows for batch in w[lengths[w].argsort(stable=True)].split(batch_size)]
+    windows = torch.split(order, WINDOW * batch_size)
+    batches = [batch for w in windows for batch in torch.split(w[lengths[w].argsort(stable=True)], batch_size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from cl.memory.policies import Policy
 
 
-def _none(dtype: torch.dtype = torch.int64) -> Tensor:
-    return field(default_factory=lambda: torch.empty(0, dtype=dtype))  # type: ignore[return-value]
+def _none() -> Tensor:
+    return torch.empty(0, dtype=torch.int64)
 
 
 @dataclass
@@ -23,10 +23,10 @@ class Buffer:
     """
 
     capacity: int
-    rows: Tensor = _none()
-    experience: Tensor = _none()
-    groups: Tensor = _none()
-    keys: Tensor = _none(torch.float64)
+    rows: Tensor = field(default_factory=_none)
+    experience: Tensor = field(default_factory=_none)
+    groups: Tensor = field(default_factory=_none)
+    keys: Tensor = field(default_factory=lambda: _none().double())
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -35,7 +35,7 @@ def experience_balanced(keys: Tensor, groups: Tensor, experience: Tensor) -> Ten
 def _balanced(keys: Tensor, groups: Tensor) -> Tensor:
     by_key = keys.argsort(descending=True)
     rank = torch.empty_like(by_key)
-    for group in groups.unique():
+    for group in torch.unique(groups).tolist():
         members = by_key[groups[by_key] == group]
         rank[members] = torch.arange(len(members))
     # The best of each group first, then the second best of each, …; within a round the greater key.

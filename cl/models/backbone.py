@@ -72,7 +72,7 @@ def unused_parameters(model: nn.Module) -> list[nn.Parameter]:
     parameters = [p for p in model.parameters() if p.requires_grad]
     ids = torch.tensor([[1, 2, 3]])
     hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-    gradients = torch.autograd.grad(hidden.float().sum(), parameters, allow_unused=True)
+    gradients: Sequence[Tensor | None] = torch.autograd.grad(hidden.float().sum(), parameters, allow_unused=True)
     return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]
 
 
@@ -139,7 +139,7 @@ def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
 
 
 def words_of(inputs: Sequence[Any]) -> Iterable[str]:

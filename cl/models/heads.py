@@ -14,7 +14,8 @@ INIT_STD = 0.02
 class Head(nn.Module):
     """A linear classifier whose columns arrive over time; old ones keep their place and values.
 
-    `forward`: features `[N, H]` → logits `[N, C]`, float32 under any precision (float64 under 64-true). Loading a state takes over its width.
+    `forward`: features `[N, H]` → logits `[N, C]`, float32 under any precision (float64 under 64-true).
+    Loading a state takes over its width.
     """
 
     def __init__(self, hidden: int) -> None:

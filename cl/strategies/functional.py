@@ -50,7 +50,7 @@ def per_example_fisher(network: Network, examples: Iterable[Batch]) -> Tensors:
     was_training = network.training
     network.eval()
     for batch in examples:
-        loss = sum(cross_entropy(output).sum() for output in network(batch).values())
+        loss = torch.stack([cross_entropy(output).sum() for output in network(batch).values()]).sum()
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         torch._foreach_addcmul_(list(fisher.values()), list(gradients), list(gradients))
     network.train(was_training)

@@ -1,0 +1,108 @@
+"""Networks: heads that grow, one mask, no parameter without a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from runs import configured
+
+from cl.build import Prepared, build_learner
+from cl.data.collate import collate
+from cl.models import backbone
+from cl.models.heads import Head
+from cl.models.network import MASKED, frozen_copy, pool, restored_copy
+from cl.types import UserError
+
+
+def test_a_head_keeps_old_columns_as_it_grows() -> None:
+    head, features = Head(4), torch.randn(3, 4)
+    head.grow(2, torch.Generator().manual_seed(0))
+    before = head(features)
+    head.grow(5, torch.Generator().manual_seed(1))
+    assert head.num_columns == 5
+    assert torch.equal(head(features)[:, :2], before)
+    head.grow(5, torch.Generator().manual_seed(2))
+    assert torch.equal(head(features)[:, :2], before)
+    with pytest.raises(ValueError, match="does not shrink"):
+        head.grow(4, torch.Generator())
+
+
+def test_growth_keeps_a_frozen_head_frozen() -> None:
+    head = Head(4).requires_grad_(False)
+    head.grow(2, torch.Generator())
+    assert not any(p.requires_grad for p in head.parameters())
+
+
+def test_a_state_brings_its_width() -> None:
+    wide, narrow = Head(4), Head(4)
+    wide.grow(5, torch.Generator().manual_seed(0))
+    narrow.grow(2, torch.Generator().manual_seed(1))
+    narrow.load_state_dict(wide.state_dict())
+    assert torch.equal(narrow.weight, wide.weight)
+
+
+def test_logits_are_float32_under_autocast() -> None:
+    head = Head(4)
+    head.grow(3, torch.Generator())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert head(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_pooling_ignores_padding() -> None:
+    hidden, mask = torch.randn(1, 4, 3), torch.tensor([[1, 1, 0, 0]])
+    assert torch.allclose(pool(hidden, mask, "mean"), hidden[:, :2].mean(1))
+    assert torch.equal(pool(hidden, mask, "first"), hidden[:, 0])
+
+
+def test_every_trainable_parameter_has_a_gradient_whatever_the_kind(prepared: Callable[[str], Prepared]) -> None:
+    data = prepared("mixed")
+    learner = build_learner(configured("mixed", {}), data, "tested", 0)
+    for experience in data.stream:
+        learner.begin(experience)
+    batch = collate(data.evaluator.store.dataset(0, "train"), 3, training=True)  # sequences alone
+    sum(output.logits.sum() for output in learner.network(batch).values()).backward()
+    without = [name for name, p in learner.network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+
+
+def test_masked_classes_have_no_probability(prepared: Callable[[str], Prepared]) -> None:
+    assert torch.tensor([1.0, MASKED]).softmax(0).tolist() == [1.0, 0.0]
+
+
+def test_a_teacher_from_a_state_is_the_teacher(prepared: Callable[[str], Prepared]) -> None:
+    """Also where the network has grown kinds and columns since."""
+    data = prepared("mixed")
+    learner = build_learner(configured("mixed", {}), data, "tested", 0)
+    learner.begin(data.stream[0])
+    teacher = frozen_copy(learner.network)
+    for experience in data.stream:
+        learner.begin(experience)
+    restored = restored_copy(learner.network, teacher.state_dict())
+    assert list(restored.heads) == ["sequence"]
+    assert not restored.training
+    batch = collate(data.evaluator.store.dataset(0, "test"), 3, training=False)
+    assert torch.equal(restored(batch)["sequence"].logits, teacher(batch)["sequence"].logits)
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"network.backbone: the folder {tmp_path} does not load"):
+        backbone.load(str(tmp_path))
+
+
+def test_a_pooler_that_nothing_depends_on_is_frozen() -> None:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    loaded = backbone.Backbone(BertModel(config))
+    frozen = {name for name, p in loaded.named_parameters() if not p.requires_grad}
+    assert frozen == {"model.pooler.dense.weight", "model.pooler.dense.bias"}
+
+
+def test_word_pieces_are_a_function_of_the_texts() -> None:
+    texts = ["Bali is warm", "is Bali warm", "cold"]
+    first, second = (backbone.word_pieces(texts, 100).get_vocab() for _ in range(2))
+    assert first == second
+    assert backbone.word_pieces(texts, 100).tokenize("Balis") == ["Bali", "##s"]
