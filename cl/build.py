@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from platformdirs import user_cache_path
 
 from cl.config import Config, NetworkConfig, StreamConfig, did_you_mean, instantiate, locate
@@ -21,8 +24,7 @@ from cl.models import backbone
 from cl.models.network import Network
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, Strategy
-from cl.streams import scenarios
-from cl.streams.check import raise_errors
+from cl.streams import check, scenarios
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
@@ -40,14 +42,14 @@ class Prepared:
 
 
 def build_stream(config: StreamConfig) -> Stream:
-    """The stream that a configuration names; raises `UserError` with every mistake found in its data."""
+    """The stream that a configuration names."""
     if "." in config.scenario:
-        sys.path.insert(0, str(Path.cwd()))
-        return Stream.from_scenario(locate(config.scenario, "stream.scenario")())
-    if config.scenario not in SCENARIOS:
+        experiences = list(_custom(config.scenario))
+    elif config.scenario in SCENARIOS:
+        experiences = SCENARIOS[config.scenario](config)
+    else:
         known = did_you_mean(config.scenario, SCENARIOS)
         raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
-    experiences = SCENARIOS[config.scenario](config)
     if config.order:
         experiences = scenarios.reorder(experiences, config.order)
     return Stream(scenarios.limit(experiences, config.limit, config.seed))
@@ -56,13 +58,20 @@ def build_stream(config: StreamConfig) -> Stream:
 def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     """Reads, checks and encodes the stream: once for all cells."""
     stream = build_stream(config.stream) if stream is None else stream
-    raise_errors(stream.experiences)
+    if mistakes := data_errors(config, stream):
+        raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
     _, tokenizer = build_backbone(config.network, stream)
     encoder = Encoder(tokenizer, config.network.max_length, user_cache_path("cl"))
     return Prepared(stream, tokenizer, Evaluator(stream.experiences, Store.build(stream.experiences, encoder)), encoder)
 
 
-def build_backbone(config: NetworkConfig, stream: Stream) -> tuple[backbone.Backbone, Any]:
+def data_errors(config: Config, stream: Stream) -> list[str]:
+    """Mistakes in the data that a run cannot start with."""
+    needs_valid = config.training.patience is not None or config.training.keep_best
+    return check.errors(stream.experiences, needs_valid)
+
+
+def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple[backbone.Backbone, Any]:
     """The backbone and its tokenizer."""
     if config.backbone == "scratch":
         texts = (text for e in stream for text in backbone.words_of(e.train.examples.inputs))
@@ -70,7 +79,8 @@ def build_backbone(config: NetworkConfig, stream: Stream) -> tuple[backbone.Back
     loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
     if loaded.max_positions and config.max_length > loaded.max_positions:
         raise UserError(
-            f"network.max_length is {config.max_length}, but {config.backbone} takes {loaded.max_positions} tokens at most"
+            f"network.max_length is {config.max_length}, but {config.backbone} takes {loaded.max_positions} tokens at "
+            "most: lower it"
         )
     return loaded, tokenizer
 
@@ -103,7 +113,24 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
         seed=seed,
         evaluate_batch_size=config.evaluate.batch_size,
         initial=config.evaluate.initial,
+        max_epochs=config.trainer["max_epochs"],
+        max_steps=config.trainer.get("max_steps"),
     )
+
+
+def num_processes(trainer: dict[str, Any]) -> int:
+    """How many processes Lightning trains a cell in; raises `UserError` for arguments that it refuses."""
+    messages = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    messages.disabled = True
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return int(Trainer(**{**trainer, **quiet}).world_size)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: lightning refuses it: {error}") from error
+    finally:
+        messages.disabled = False
 
 
 def _plugin(name: str, where: str) -> type[Plugin]:
@@ -111,16 +138,28 @@ def _plugin(name: str, where: str) -> type[Plugin]:
         return STRATEGIES[name]
     if "." not in name:
         raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, STRATEGIES)} Or a dotted path.")
-    sys.path.insert(0, str(Path.cwd()))
     found = locate(name, where)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise UserError(f"{where}: {name} is no subclass of cl.strategies.plugin.Plugin")
     return found
 
 
+def _custom(path: str) -> Stream:
+    function = locate(path, "stream.scenario")
+    if not callable(function):
+        raise UserError(f"stream.scenario: {path} is no function that returns an Avalanche scenario")
+    return Stream.from_scenario(function())
+
+
 def _toy(config: StreamConfig) -> list[Experience]:
     """The built-in stream: generated sentiment domains whose words conflict, then entity types one by one."""
     toy = config.toy
+    if config.corpora:
+        raise UserError(
+            "stream.corpora: the scenario toy reads no corpora: set stream.scenario to domain, class or task"
+        )
+    if not toy.domains + toy.types:
+        raise UserError("stream.toy: domains and types are both 0: give at least one of them")
     sizes = {"num_train": toy.num_train, "num_valid": max(2, toy.num_train // 4), "num_test": toy.num_test}
     experiences = []
     if toy.domains:
@@ -145,7 +184,8 @@ def _by_class(config: StreamConfig, candidates: scenarios.Candidates = "seen") -
     sizes = [sizes] if isinstance(sizes, int) else sizes
     if not isinstance(sizes, list) or not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise UserError(
-            f"stream.classes_per_experience is {config.classes_per_experience!r}; give a positive number, or a list of them"
+            f"stream.classes_per_experience is {config.classes_per_experience!r}: give a positive number, or a list of "
+            "them, whose last one goes on"
         )
     return scenarios.by_class(_corpora(config), sizes, config.class_order, candidates, config.seed)
 
@@ -168,7 +208,14 @@ SCENARIOS: dict[str, Callable[[StreamConfig], list[Experience]]] = {
 def _corpora(config: StreamConfig) -> list[Corpus]:
     if not config.corpora:
         raise UserError(f"stream.corpora is empty: the scenario {config.scenario} needs at least one corpus")
-    corpora = [_corpus({**config.defaults, **entry}, number, config) for number, entry in enumerate(config.corpora)]
+    corpora, mistakes = [], []
+    for number, entry in enumerate(config.corpora):
+        try:
+            corpora.append(_corpus({**config.defaults, **entry}, number, config))
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
     if config.drop_overlap:
         corpora = [without_overlap(corpus) for corpus in corpora]
     return [scenarios.hold_out(corpus, config.hold_out, config.seed) for corpus in corpora]
@@ -180,12 +227,15 @@ def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:
         raise UserError(f"{where}: the key {missing[0]!r} is missing")
     if entry["kind"] not in ("sequence", "token"):
         raise UserError(f"{where}.kind is {entry['kind']!r}; it is sequence or token")
-    if entry["format"] not in READERS:
-        raise UserError(
-            f"{where}.format: there is no reader {entry['format']!r}.{did_you_mean(entry['format'], READERS)}"
-        )
-    options = {key: value for key, value in entry.items() if key not in ("name", "kind", "format", *SPLITS)}
-    reader = instantiate(READERS[entry["format"]], options, where)
-    root = "" if config.root is None or entry["format"] == "datasets" else config.root
-    paths = {name: str(Path(root, entry[name])) if root else entry[name] for name in SPLITS if entry.get(name)}
+    if (reads := str(entry["format"])) not in READERS:
+        raise UserError(f"{where}.format: there is no reader {reads!r}.{did_you_mean(reads, READERS)}")
+    ours = ("name", "kind", "format", *SPLITS)
+    known = [*ours, *(f.name for f in fields(READERS[reads]))]  # type: ignore[arg-type]
+    if unknown := [key for key in entry if key not in known]:
+        raise UserError(f"{where}: there is no key {unknown[0]!r} with {reads}.{did_you_mean(str(unknown[0]), known)}")
+    reader = instantiate(READERS[reads], {key: value for key, value in entry.items() if key not in ours}, where)
+    root = None if reads == "datasets" else config.root
+    paths = {str(name): str(entry[name]) for name in SPLITS if entry.get(name)}
+    if root is not None:
+        paths = {name: str(Path(root, path)) for name, path in paths.items()}
     return read_corpus(str(entry["name"]), entry["kind"], reader, paths)

@@ -1,7 +1,9 @@
-"""What watches training from outside: the best epoch, and the progress bar."""
+"""What watches training from outside: the best epoch, checkpoints, the progress bar."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,29 +12,54 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from cl.learner import Learner
+from cl.signals import StopRequest
 
 
-class BestEpoch(Callback):
+class AfterStep(Callback):
+    """A callback that acts at optimizer steps, not at each accumulated batch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Calls `after_step` where a step was taken."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            assert isinstance(pl_module, Learner)
+            self.after_step(trainer, pl_module)
+
+    def after_step(self, trainer: Trainer, learner: Learner) -> None:
+        """Acts after an optimizer step."""
+        raise NotImplementedError
+
+
+class BestEpoch(AfterStep):
     """Scores the validation split after each epoch; stops when it has not improved for `patience` epochs, and
-    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch.
-    """
+    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch."""
 
     def __init__(self, patience: int | None, keep_best: bool) -> None:
         self.patience, self.keep_best = patience, keep_best
         self.best, self.waited = float("-inf"), 0
         self.weights: dict[str, Tensor] = {}
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Scores the epoch."""
-        assert isinstance(pl_module, Learner)
-        row, _ = pl_module.evaluate("valid", [pl_module.experience.index])
-        scores = row[pl_module.experience.index]
+    def state_dict(self) -> dict[str, Any]:
+        """State as tensors and plain values."""
+        return {"best": self.best, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.best, self.waited, self.weights = (state_dict[name] for name in ("best", "waited", "weights"))
+
+    def after_step(self, trainer: Trainer, learner: Learner) -> None:
+        """Scores the epoch that has just ended, if one has."""
+        if learner.num_steps % learner.plan.steps_per_epoch:
+            return
+        row, _ = learner.evaluate("valid", [learner.experience.index])
+        scores = row[learner.experience.index]
         assert scores is not None
-        pl_module.record({"valid/score": scores["score"]})
+        learner.record({"valid/score": scores["score"]})
         if scores["score"] > self.best:
             self.best, self.waited = scores["score"], 0
             if self.keep_best:
-                self.weights = {name: t.clone() for name, t in pl_module.network.state_dict().items()}
+                self.weights = {name: t.clone() for name, t in learner.network.state_dict().items()}
         else:
             self.waited += 1
         trainer.should_stop = self.patience is not None and self.waited >= self.patience
@@ -44,19 +71,72 @@ class BestEpoch(Callback):
             pl_module.network.load_state_dict(self.weights)
 
 
-class ProgressBar(Callback):
+class Checkpointer(AfterStep):
+    """Saves inside an experience: every `every_steps` steps, or, at 0, as often as costs `SHARE` of the time; and
+    when somebody asked to stop, after which training ends with KeyboardInterrupt.
+
+    `training`: the optimizer's part of the checkpoint to go on from, None at the start of an experience. `save`:
+    what to do with that part, None on ranks that write nothing.
+    """
+
+    SHARE = 0.01
+    SHORTEST = 30.0  # seconds between two checkpoints
+
+    def __init__(
+        self,
+        save: Callable[[dict[str, Any]], None] | None,
+        every_steps: int,
+        stop: StopRequest,
+        best: BestEpoch | None,
+        training: dict[str, Any] | None,
+    ) -> None:
+        self.save, self.every_steps, self.stop, self.best, self.training = save, every_steps, stop, best, training
+        self.wait, self.last = self.SHORTEST, time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the optimizer's state back, and listens: Lightning has put its own handlers by now."""
+        self.stop.listen()
+        if self.training is None:
+            return
+        (optimizer,) = trainer.optimizers
+        rates = [group["lr"] for group in optimizer.param_groups]  # a function of the step: already right
+        optimizer.load_state_dict(self.training["optimizer"])
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        trainer.precision_plugin.load_state_dict(self.training["precision"])
+        if self.best is not None:
+            self.best.load_state_dict(self.training["best"])
+
+    def after_step(self, trainer: Trainer, learner: Learner) -> None:
+        """Saves if it is time to."""
+        if self.save is None:
+            return
+        if self.stop.made or self._due(learner):
+            started = time.monotonic()
+            self.save(
+                {
+                    "optimizer": trainer.optimizers[0].state_dict(),
+                    "precision": trainer.precision_plugin.state_dict(),
+                    "best": None if self.best is None else self.best.state_dict(),
+                    "num_parts": trainer.world_size * trainer.accumulate_grad_batches,
+                }
+            )
+            self.last = time.monotonic()
+            self.wait = max(self.SHORTEST, (self.last - started) / self.SHARE)
+        if self.stop.made:
+            raise KeyboardInterrupt
+
+    def _due(self, learner: Learner) -> bool:
+        if self.every_steps:
+            return learner.num_steps % self.every_steps == 0
+        return time.monotonic() - self.last > self.wait
+
+
+class ProgressBar(AfterStep):
     """One line on a terminal: experience, epoch, loss terms, time left. Nothing elsewhere."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self.console, self.title = console, title
-        self.terms = ""
-
-    def write(self, experience: int, epoch: int, step: int, values: dict[str, float]) -> None:
-        """A sink for logged values: the loss terms of the newest step."""
-        self.terms = "  ".join(f"{n.removeprefix('loss/')} {v:.3f}" for n, v in values.items() if n.startswith("loss/"))
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Shows the bar."""
+        self.title, self.terms = title, ""
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -64,15 +144,23 @@ class ProgressBar(Callback):
             TimeRemainingColumn(),
             TextColumn("{task.fields[terms]}", style="dim"),
         ]
-        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.progress.start()
-        self.task = self.progress.add_task(self.title, total=int(trainer.estimated_stepping_batches), terms="")
+        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def write(self, experience: int, epoch: int, step: int, values: dict[str, float]) -> None:
+        """A sink for logged values: the loss terms of the newest step."""
+        self.terms = "  ".join(f"{n.removeprefix('loss/')} {v:.3f}" for n, v in values.items() if n.startswith("loss/"))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows the bar."""
+        assert isinstance(pl_module, Learner)
+        self.progress.start()
+        self.task = self.progress.add_task(self.title, total=pl_module.plan.num_steps, terms="")
+
+    def after_step(self, trainer: Trainer, learner: Learner) -> None:
         """Moves on."""
         if not self.progress.disable:
-            text = f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self.progress.update(self.task, completed=trainer.global_step, description=text, terms=self.terms)
+            text = f"{self.title}  epoch {learner.epoch + 1}/{learner.max_epochs}"
+            self.progress.update(self.task, completed=learner.num_steps, description=text, terms=self.terms)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes the bar."""
@@ -80,5 +168,4 @@ class ProgressBar(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Removes the bar."""
-        if hasattr(self, "progress"):
-            self.progress.stop()
+        self.progress.stop()

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from cl import __version__, checkpoint
 from cl.build import Prepared, build_learner
-from cl.callbacks import BestEpoch, ProgressBar
+from cl.callbacks import BestEpoch, Checkpointer, ProgressBar
 from cl.config import Config, to_yaml
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
@@ -31,13 +31,13 @@ from cl.ranks import is_first
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog, write_json, write_text
 from cl.reporting.wandb import WandbSink, open_logger
+from cl.signals import StopRequest
 from cl.strategies.plugin import stored_bytes
 from cl.types import Experience
 
 
 ENDS: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
-    SystemExit: "interrupted",  # what Lightning makes of an interrupt inside fit
     Diverged: "diverged",
 }
 
@@ -83,12 +83,19 @@ class CellRun:
         self.cost: list[dict[str, float]] = []
         self.status = "running"
         self.log_position, self.wandb_id = 0, None
+        self.training: dict[str, Any] | None = (
+            None  # the optimizer's state, where a checkpoint broke off in mid-experience
+        )
+        self.stop = StopRequest()
 
     def run(self) -> None:
-        """From the first experience that has no row to the last."""
+        """From where the checkpoint stands to the end of the stream. KeyboardInterrupt: asked to stop, and saved."""
         with self._sinks():
+            self.stop.listen()
             for experience in self.experiences[self.matrix.num_learnt :]:
                 self._learn(experience)
+                if self.stop.made:
+                    raise KeyboardInterrupt
             self.status = "finished"
 
     def restore(self) -> None:
@@ -98,62 +105,83 @@ class CellRun:
             return
         self.matrix = EvaluationMatrix.from_dict(state["matrix"])
         self.cost, self.log_position, self.wandb_id = state["cost"], state["log_position"], state["wandb_id"]
-        self.learner.restore(self.matrix.num_learnt, state["network"], state["plugins"])
-        self.learner.total_steps = state["total_steps"]
+        self.learner.restore(state["learner"])
+        self.training = state["training"]
 
     def _learn(self, experience: Experience) -> None:
         learner = self.learner
-        learner.begin(experience)
-        title = f"{self.cell.name}  {experience.index + 1}/{len(self.experiences)} {experience.name}"
-        progress = ProgressBar(self.console, title)
-        learner.sinks = [self.log.write, self.wandb.write, progress.write] if is_first() else []
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        if self.training is None:
+            learner.begin(experience)
         with _quiet():
-            self._trainer(progress).fit(learner, datamodule=learner.data())
-        if learner.initial is not None and self.matrix.initial is None:
-            self.matrix.set_initial(learner.initial)
+            trainer, progress = self._trainer(experience)
+            learner.sinks = [self.log.write, self.wandb.write, progress.write] if is_first() else []
+            self._warn_of_other_parts(trainer)
+            self.training = None
+            try:
+                trainer.fit(learner, datamodule=learner.data())
+            except SystemExit as error:  # what Lightning makes of KeyboardInterrupt
+                raise KeyboardInterrupt from error
+        self._note_initial()
         self.matrix.add(learner.row, learner.pooled)
-        plugins = learner.strategy.state_dict()
         self.cost.append(
             {
                 "experience": experience.index,
                 **asdict(learner.cost),
                 "peak_memory_bytes": _peak_memory(),
-                "stored_bytes": stored_bytes(plugins),
+                "stored_bytes": stored_bytes(learner.strategy.state_dict()),
             }
         )
         if is_first():
-            self._write(plugins)
+            self._save(None)
+            self.matrix.save(self.cell.folder / "matrix.json")
+            self._write_metrics()
+            self.wandb.log_row(self.matrix)
+            print_row(self.matrix, self.console, self.cell.name)
 
-    def _write(self, plugins: dict[str, Any]) -> None:
-        folder = self.cell.folder
+    def _save(self, training: dict[str, Any] | None) -> None:
+        """Writes a checkpoint, inside an experience with what its `training` needs."""
+        learner = self.learner
+        if training is not None:
+            learner.cost.train_seconds += learner.lap()
+            self._note_initial()
         state = {
+            "learner": learner.state(),
+            "training": training,
             "matrix": self.matrix.to_dict(),
             "cost": self.cost,
             "log_position": self.log.position,
             "wandb_id": self.wandb.logger.version if self.wandb.logger else None,
-            "network": self.learner.network.state_dict(),
-            "plugins": plugins,
-            "total_steps": self.learner.total_steps,
         }
-        checkpoint.save(folder / "checkpoints", self.matrix.num_learnt - 1, state)
-        self.matrix.save(folder / "matrix.json")
-        self._write_metrics()
-        self.wandb.log_row(self.matrix)
-        print_row(self.matrix, self.console, self.cell.name)
+        checkpoint.save(self.cell.folder / "checkpoints", learner.experience.index, learner.total_steps, state)
+
+    def _note_initial(self) -> None:
+        if self.learner.initial is not None and self.matrix.initial is None:
+            self.matrix.set_initial(self.learner.initial)
+
+    def _warn_of_other_parts(self, trainer: Trainer) -> None:
+        parts = trainer.world_size * trainer.accumulate_grad_batches
+        if self.training is not None and self.training["num_parts"] != parts:
+            self.console.print(
+                f"warning: {self.cell.name} goes on inside an experience with {parts} shares a batch where it had "
+                f"{self.training['num_parts']}: the same to float tolerance, and dropout draws anew; exact only from an "
+                "experience's start",
+                style="yellow",
+            )
 
     def _write_metrics(self) -> None:
         metrics = summary(self.matrix) if self.matrix.num_learnt else {}
         write_json(self.cell.folder / "metrics.json", {"status": self.status, "metrics": metrics, "cost": self.cost})
 
-    def _trainer(self, progress: ProgressBar) -> Trainer:
-        training = self.cell.config.training
-        callbacks: list[Any] = [progress]
-        if training.patience is not None or training.keep_best:
-            callbacks.append(BestEpoch(training.patience, training.keep_best))
+    def _trainer(self, experience: Experience) -> tuple[Trainer, ProgressBar]:
+        config = self.cell.config
+        title = f"{self.cell.name}  {experience.index + 1}/{len(self.experiences)} {experience.name}"
+        progress = ProgressBar(self.console, title)
+        chooses = config.training.patience is not None or config.training.keep_best
+        best = BestEpoch(config.training.patience, config.training.keep_best) if chooses else None
+        save = self._save if is_first() else None
+        checkpointer = Checkpointer(save, config.run.checkpoint_steps, self.stop, best, self.training)
         ours = {
-            "callbacks": callbacks,
+            "callbacks": [progress, *([best] if best else []), checkpointer],
             "logger": self.wandb.logger or False,
             "enable_checkpointing": False,
             "enable_progress_bar": False,
@@ -161,7 +189,9 @@ class CellRun:
             "use_distributed_sampler": False,
             "num_sanity_val_steps": 0,
         }
-        return Trainer(**{**ours, **self.cell.config.trainer})
+        # The plan of an experience counts its own epochs and steps: to Lightning it is one long epoch.
+        theirs = {key: value for key, value in config.trainer.items() if key != "max_steps"} | {"max_epochs": 1}
+        return Trainer(**(ours | theirs)), progress
 
     @contextlib.contextmanager
     def _sinks(self) -> Iterator[None]:

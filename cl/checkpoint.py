@@ -1,49 +1,70 @@
-"""Checkpoints: whole or absent, tensors and plain values only, the newest two of a cell."""
+"""Checkpoints: whole or absent, tensors and plain values only, the newest two of a cell.
+
+A file is named `e<experience>-s<step>-<digest>.pt`; the digest of its bytes tells a torn or damaged one.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
+import logging
 import os
-import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cl.types import UserError
-
+log = logging.getLogger(__name__)
 KEPT = 2
 
 
-def save(folder: Path, number: int, state: dict[str, Any]) -> None:
-    """Writes `experience-<number>.pt` such that a crash leaves it whole or absent, and drops old ones."""
+class NoSpace(RuntimeError):
+    """The disk has no room for a checkpoint; those written before are whole."""
+
+
+def save(folder: Path, experience: int, step: int, state: dict[str, Any]) -> None:
+    """Writes a checkpoint under a temporary name, syncs, renames, and drops all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = _path(folder, number)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    memory = io.BytesIO()
+    torch.save(state, memory)
+    content = memory.getbuffer()
+    path = folder / f"e{experience:04d}-s{step:08d}-{_digest(content)}.pt"
+    temporary = folder / "writing.tmp"
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise NoSpace(
+            f"{folder}: a checkpoint needs {len(content) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free; the one before "
+            "is whole. Make room, then resume"
+        ) from error
     os.replace(temporary, path)
-    for old in _numbers(folder)[:-KEPT]:
-        _path(folder, old).unlink()
+    for old in _files(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint's state on the CPU, None where there is none."""
-    numbers = _numbers(folder)
-    if not numbers:
-        return None
-    path = _path(folder, numbers[-1])
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: damaged ({error}); delete it to resume from the one before") from error
-    return state
+    """The newest whole checkpoint's state on the CPU, with a warning for each damaged one; None without any."""
+    for path in reversed(_files(folder)):
+        content = path.read_bytes()
+        if path.stem.split("-")[-1] == _digest(content):
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return state
+        log.warning("%s is damaged: going on from the checkpoint before it", path)
+    return None
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"experience-{number:04d}.pt"
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("e*-s*-*.pt"))
 
 
-def _numbers(folder: Path) -> list[int]:
-    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("experience-*.pt"))
+def _digest(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

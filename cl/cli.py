@@ -48,10 +48,12 @@ def resume(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run fol
     from cl.types import UserError
 
     whole = (folder / "grid.yaml").exists()
-    file, grid = (folder / "grid.yaml", folder) if whole else (folder / "config.yaml", folder.resolve().parent.parent)
+    file = folder / ("grid.yaml" if whole else "config.yaml")
     if not file.exists():
         raise UserError(f"{folder}: no run is here (no grid.yaml or config.yaml): give the folder that `cl run` wrote")
-    experiment.run(configuration.load(file, [f"run.dir={grid}"]), resume=True, compare=whole)
+    config = configuration.load(file)
+    config.run.dir = str(folder if whole else folder.resolve().parent.parent)
+    experiment.run(config, resume=True, compare=whole)
 
 
 @app.command()
@@ -89,12 +91,7 @@ def streams() -> None:
 def main() -> None:
     """The console script: errors of the user's become one message and exit code 2."""
     try:
-        code = app(standalone_mode=False)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; go on with: cl resume RUN", err=True)
-        code = 130
-    except typer.Abort:
-        code = 130
+        code = app(standalone_mode=False)  # 130 after KeyboardInterrupt
     except Exception as error:
         code = _explain(error)
     sys.exit(code)

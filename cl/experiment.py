@@ -7,18 +7,19 @@ import shutil
 import subprocess
 import sys
 import traceback
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from cl.build import build_strategy, prepare
+from cl.build import Prepared, build_strategy, num_processes, prepare
 from cl.cell import Cell, CellRun, cells_of
-from cl.config import Config, differences, to_yaml
+from cl.config import Config, to_yaml
+from cl.ranks import is_first
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
 from cl.reporting.files import read_json, write_text
@@ -35,103 +36,145 @@ class CellsFailed(RuntimeError):
 def run(config: Config, *, resume: bool = False, compare: bool = True, stream: Stream | None = None) -> None:
     """Runs every cell that is not finished, then writes the comparing report.
 
-    A cell that exists under another configuration, or unfinished without `resume`, is refused before anything
-    starts. A cell that fails does not stop the others: `CellsFailed` names it at the end. `compare`: write the
-    report over all cells. `stream` stands in for the configured one.
+    Where going on would lose or mix results, it is refused before anything starts. A cell that fails does not stop
+    the others: `CellsFailed` names it at the end. `compare`: write the report over all cells. `stream` stands in for
+    the configured one.
     """
-    console = Console() if rank_zero_only.rank == 0 else Console(quiet=True)
-    cells = cells_of(config)
+    console = Console(quiet=not is_first())
     for name, plugins in config.strategies.items():
         build_strategy(plugins, name)
-    todo = [cell for cell in cells if _is_open(cell, resume)] if rank_zero_only.rank == 0 else cells
-    folder = Path(config.run.dir or "")
+    discard = config.run.overwrite and not resume
+    config = replace(config, run=replace(config.run, overwrite=False))  # what is written must not discard later
+    folder = _folder(config)
+    cells = cells_of(config)
+    if is_first():
+        _refuse_mixture(cells, config, discard, resume)
+    todo = [cell for cell in cells if discard or _status(cell.folder) != "finished"]
     if not todo:
-        console.print(f"{folder}: every cell is finished; nothing to do")
+        _say(console, f"{folder}: every cell is finished; nothing to do")
         return
-    if compare and rank_zero_only.rank == 0:
-        write_text(folder / "grid.yaml", to_yaml(config))
-    failed = (
-        _run_apart(todo, console) if _processes(config) > 1 and len(cells) > 1 else _run_here(todo, stream, console)
-    )
-    if compare and rank_zero_only.rank == 0 and len(failed) < len(cells):
+    # Processes that failed once cannot be used again: a cell of several ranks gets a group of its own.
+    launched = "LOCAL_RANK" in os.environ
+    apart = not launched and num_processes(config.trainer) > 1 and len(cells) > 1
+    prepared = None if apart else prepare(config, stream)
+    if is_first():
+        for cell in todo if discard else ():
+            shutil.rmtree(cell.folder, ignore_errors=True)
+        if compare:
+            write_text(folder / "grid.yaml", to_yaml(config))
+    try:
+        failed = _run_apart(todo) if prepared is None else _run_here(todo, prepared, console)
+    except KeyboardInterrupt:
+        _say(console, f"interrupted; go on with: cl resume {folder if compare else cells[0].folder}")
+        raise
+    if compare and is_first() and len(failed) < len(cells):
         found = load_cells([folder])
         report = write_report(found, folder)
         print_comparison(found, console)
-        console.print(f"report: {report}")
+        _say(console, f"report: {report}")
     if failed:
         raise CellsFailed("failed: " + "; ".join(failed) + f". Fix the cause, then: cl resume {folder}")
 
 
-def _run_here(cells: list[Cell], stream: Stream | None, console: Console) -> list[str]:
-    prepared = prepare(cells[0].config, stream)
+def _run_here(cells: Sequence[Cell], prepared: Prepared, console: Console) -> list[str]:
+    """The cells that failed, and why."""
     for warning in warnings(prepared.stream.experiences):
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        _say(console, f"warning: {warning}", "yellow")
     failed = []
     for cell in cells:
         try:
             run = CellRun(cell, prepared, console)
             run.restore()
             run.run()
+            if is_first():
+                write_report(load_cells([cell.folder]), cell.folder)
         except UserError:
             raise
         except Exception as error:
             if torch.distributed.is_initialized():
                 raise  # the other ranks wait for this one
-            console.print(f"{cell.name} failed: {error}", style="red", markup=False)
-            console.print(traceback.format_exc(), style="dim", markup=False)
+            _say(console, f"{cell.name} failed: {error}", "red")
+            _say(console, traceback.format_exc(), "dim")
             failed.append(f"{cell.name} ({type(error).__name__}: {error})")
-            continue
-        if rank_zero_only.rank == 0:
-            write_report(load_cells([cell.folder]), cell.folder)
     return failed
 
 
-def _run_apart(cells: list[Cell], console: Console) -> list[str]:
-    """Each cell in a process group of its own: ranks that failed once cannot be used again."""
+def _run_apart(cells: Sequence[Cell]) -> list[str]:
+    """The cells that failed, each run by a command of its own."""
     failed = []
     for cell in cells:
         write_text(cell.folder / "config.yaml", to_yaml(cell.config))
-        code = subprocess.run([sys.executable, "-m", "cl", "resume", str(cell.folder)], check=False).returncode
-        if code in (2, 130):
-            raise SystemExit(code)
+        process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder)])
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it was interrupted too, and writes its checkpoint
+            raise
+        if code == 130:
+            raise KeyboardInterrupt
+        if code == 2:
+            raise SystemExit(2)  # the mistake was told
         if code:
             failed.append(f"{cell.name} (exit code {code})")
     return failed
 
 
-def _is_open(cell: Cell, resume: bool) -> bool:
-    """Whether a cell is still to be run; raises `UserError` where going on would lose or mix results."""
-    config, folder = cell.config, cell.folder
-    if config.run.overwrite and not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    if not (folder / "metrics.json").exists():
-        return True
-    there = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    changed = [key for key in differences(_settled(there), _settled(asdict(config))) if key]
-    if changed:
-        raise UserError(
-            f"{folder} holds a run with another configuration ({', '.join(changed)} differ): choose another run.dir, or "
-            "discard it with run.overwrite=true"
-        )
-    status = read_json(folder / "metrics.json")["status"]
-    if status != "finished" and not resume:
-        raise UserError(
-            f"{folder} holds an unfinished run ({status}): go on with `cl resume {config.run.dir}`, or discard it with "
-            "run.overwrite=true"
-        )
-    return bool(status != "finished")
+def _folder(config: Config) -> Path:
+    folder = Path(str(config.run.dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"run.dir: cannot write to {folder}: {error.strerror}. Choose another folder") from error
+    return folder
 
 
-def _settled(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides results."""
-    return {key: value for key, value in config.items() if key not in ("run", "wandb")}
+def _refuse_mixture(cells: Sequence[Cell], config: Config, discard: bool, resume: bool) -> None:
+    """Raises `UserError` where a cell is unfinished or under way, or one in the folder answers another question."""
+    ours = {cell.folder: cell for cell in cells}
+    for folder in (path.parent for path in sorted(Path(str(config.run.dir)).glob("*/seed*/metrics.json"))):
+        cell = ours.get(folder)
+        if cell and discard:
+            continue
+        changed = differences(_config_of(folder), asdict(cell.config if cell else config))
+        free = ("run", "wandb") if cell else ("run", "wandb", "strategies", "seeds")
+        if changed := [key for key in changed if key.split(".")[0] not in free]:
+            raise UserError(
+                f"{folder} holds a run with another configuration ({', '.join(changed)} differ): choose another "
+                f"run.dir, or {'discard it with run.overwrite=true' if cell else 'delete it'}"
+            )
+        if cell and not resume and (status := _status(folder)) != "finished":
+            raise UserError(
+                f"{folder} holds an unfinished run ({status}): go on with `cl resume {config.run.dir}`, or discard it "
+                "with run.overwrite=true"
+            )
 
 
-def _processes(config: Config) -> int:
-    """Processes that Lightning would launch for a cell; 1 where somebody launched this one already."""
-    if "LOCAL_RANK" in os.environ:
-        return 1
-    devices = config.trainer["devices"]
-    if devices in ("auto", -1, "-1"):
-        devices = max(1, torch.cuda.device_count())
-    return (len(devices) if isinstance(devices, list) else int(devices)) * config.trainer.get("num_nodes", 1)
+def _status(folder: Path) -> str | None:
+    """What became of a cell, None if it never started."""
+    file = folder / "metrics.json"
+    return str(read_json(file).get("status")) if file.exists() else None
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    except Exception as error:
+        raise UserError(f"{folder}/config.yaml: cannot read: {error}. Choose another run.dir, or delete it") from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys by which two nested mappings differ."""
+    keys: list[str] = []
+    for key in sorted({*a, *b}, key=str):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            keys += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            keys.append(f"{prefix}{key}")
+    return keys
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(text, style=style, markup=False, soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
@@ -9,47 +11,74 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cl.build import SCENARIOS, build_backbone, build_strategy, build_stream
+from cl.build import SCENARIOS, build_backbone, build_strategy, build_stream, data_errors, num_processes
 from cl.config import Config
 from cl.data.encode import Encoder
+from cl.models.backbone import Backbone
 from cl.strategies import STRATEGIES
 from cl.streams import check
 from cl.streams.read import READERS
+from cl.streams.scenarios import columns_after
 from cl.types import SPLITS, Experience, UserError
 
 
 def inspect(config: Config) -> int:
     """Prints what a run would do and every problem found; the exit code, 2 where it could not start."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a table in a file or a pipe does not wrap
     problems: list[str] = []
     for name, plugins in config.strategies.items():
-        try:
-            strategy = build_strategy(plugins, name)
-            console.print(
-                f"strategy {name}: {', '.join(map(repr, strategy.plugins.values())) or 'finetuning'}", markup=False
-            )
-        except UserError as error:
-            problems.append(str(error))
-    try:
+        with _noting(problems):
+            built = build_strategy(plugins, name).plugins.values()
+            _say(console, f"strategy {name}: {', '.join(map(repr, built)) or 'finetuning'}")
+    with _noting(problems):
+        num_processes(config.trainer)
+    experiences: Sequence[Experience] = ()
+    with _noting(problems):
         stream = build_stream(config.stream)
-        problems += check.errors(stream.experiences)
-        for warning in check.warnings(stream.experiences):
-            console.print(f"warning: {warning}", style="yellow", markup=False)
-        backbone, tokenizer = build_backbone(config.network, stream)
-        encoder = Encoder(tokenizer, config.network.max_length)
-        console.print(_table([_describe(experience, encoder) for experience in stream]))
-        parameters = [p for p in backbone.parameters()]
-        trained = sum(p.numel() for p in parameters if p.requires_grad)
-        console.print(
-            f"backbone {config.network.backbone}: {sum(p.numel() for p in parameters):,} parameters, {trained:,} trained"
-        )
-    except UserError as error:
-        problems.append(str(error))
+        experiences = stream.experiences
+        problems += data_errors(config, stream)
+    with _noting(problems):
+        backbone, tokenizer = build_backbone(config.network, experiences)
+        _inspect_data(experiences, Encoder(tokenizer, config.network.max_length), console)
+        _inspect_network(config.network.backbone, backbone, experiences, console)
     for problem in problems:
-        console.print(f"error: {problem}", style="red", markup=False)
-    cells = len(config.strategies) * len(config.seeds)
-    console.print(f"{len(problems)} problems; {cells} cells would go to {config.run.dir}", markup=False)
+        _say(console, f"error: {problem}", "red")
+    num_cells = len(config.strategies) * len(config.seeds)
+    _say(console, f"{len(problems)} problem(s); {num_cells} cell(s) would go to {config.run.dir}")
     return 2 if problems else 0
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Notes mistakes of the user's, a line each, instead of stopping at the first."""
+    try:
+        yield
+    except UserError as error:
+        problems += str(error).splitlines()
+
+
+def _inspect_data(experiences: Sequence[Experience], encoder: Encoder, console: Console) -> None:
+    if not experiences:
+        return
+    headings = ("", "experience", "kind", "train", "valid", "test", "classes", "tokens 50/90/100 %", "cut off")
+    table = Table(*headings, "no sub-token", box=None)
+    for experience in experiences:
+        table.add_row(*map(Text, _describe(experience, encoder)))
+    console.print(table)
+    for warning in check.warnings(experiences):
+        _say(console, f"warning: {warning}", "yellow")
+
+
+def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experience], console: Console) -> None:
+    total = sum(p.numel() for p in backbone.parameters())
+    trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
+    text = f"backbone {name}: {total:,} parameters, {trained:,} trained"
+    if experiences:
+        columns = columns_after(experiences, len(experiences) - 1)
+        text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,}"
+    _say(console, text)
 
 
 def list_strategies() -> None:
@@ -89,7 +118,7 @@ def _describe(experience: Experience, encoder: Encoder) -> list[str]:
         str(experience.index),
         experience.name,
         experience.kind,
-        " / ".join(str(len(length)) for length in lengths),
+        *(str(len(length)) for length in lengths),
         _shortened(experience.classes),
         quantiles,
         f"{truncated / max(1, len(every)):.1%}",
@@ -102,18 +131,5 @@ def _shortened(classes: tuple[str, ...]) -> str:
     return shown if len(classes) <= 6 else f"{shown}, … ({len(classes)})"
 
 
-def _table(rows: list[list[str]]) -> Table:
-    headings = (
-        "",
-        "experience",
-        "kind",
-        "train / valid / test",
-        "classes",
-        "tokens 50/90/100 %",
-        "cut off",
-        "no sub-token",
-    )
-    table = Table(*headings, box=None)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(text, style=style, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -90,13 +90,15 @@ class Learner(LightningModule):
         seed: int,
         evaluate_batch_size: int,
         initial: bool,
+        max_epochs: int,
+        max_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.network, self.strategy, self.evaluator, self.training_options = network, strategy, evaluator, training
         self.store: Store = evaluator.store
         self.seed, self.evaluate_batch_size = seed, evaluate_batch_size
         self.num_steps = self.total_steps = 0
-        self.wants_initial = initial
+        self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
         self.initial: Row | None = None
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
         self._terms: dict[str, Tensor] = {}
@@ -109,32 +111,59 @@ class Learner(LightningModule):
         self.network.grow(self.store.num_columns[experience.index], self.generator("head"))
         self.strategy.notify("adapt_model", self, experience)
 
-    def restore(self, num_learnt: int, network: dict[str, Tensor], plugins: dict[str, Any]) -> None:
-        """Takes up where a learner with these states stood after `num_learnt` experiences."""
-        for experience in self.evaluator.experiences[:num_learnt]:
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, at a step boundary: tensors and plain values."""
+        return {
+            "experience": self.experience.index,
+            "num_steps": self.num_steps,
+            "total_steps": self.total_steps,
+            "cost": asdict(self.cost),
+            "network": self.network.state_dict(),
+            "plugins": self.strategy.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up where a learner with that state stood."""
+        for experience in self.evaluator.experiences[: state["experience"] + 1]:
             self.begin(experience)  # the structure grows as it did, then the values are taken over
-        self.network.to(next(iter(network.values())).dtype)  # that of a `…-true` precision
-        self.network.load_state_dict(network)
-        self.strategy.load_state_dict(self, plugins)
+        self.network.to(next(iter(state["network"].values())).dtype)  # that of a `…-true` precision
+        self.network.load_state_dict(state["network"])
+        self.strategy.load_state_dict(self, state["plugins"])
+        self.num_steps, self.total_steps, self.cost = state["num_steps"], state["total_steps"], Cost(**state["cost"])
 
     def data(self) -> ExperienceData:
-        """What to train on in this experience, as the plugins leave it."""
-        index = self.experience.index
+        """What to train on in this experience, as the plugins leave it, from the step it stands at."""
+        index, options = self.experience.index, self.training_options
         train = self.strategy.pipe("train_data", self, self.store.dataset(index, "train"), self.experience)
-        return ExperienceData(train, index, batch_size=self.training_options.batch_size, seed=self.seed)
+        self.plan = ExperienceData(
+            train,
+            index,
+            batch_size=options.batch_size,
+            max_epochs=self.max_epochs,
+            max_steps=self.max_steps,
+            seed=self.seed,
+            start=self.num_steps,
+        )
+        return self.plan
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to."""
+        return self.num_steps // self.plan.steps_per_epoch
 
     def on_train_start(self) -> None:
-        if self.wants_initial and self.experience.index == 0:
-            self.initial, _ = self.evaluate("test")
-        self.strategy.notify("before_experience", self, self.experience)
+        if not self.num_steps:
+            if self.wants_initial and self.experience.index == 0:
+                self.initial, _ = self.evaluate("test")
+            self.strategy.notify("before_experience", self, self.experience)
         self._clock = time.perf_counter()
 
     def on_train_end(self) -> None:
-        self.cost.train_seconds = self._lap()
+        self.cost.train_seconds += self.lap()
         self.strategy.notify("after_experience", self, self.experience)
-        self.cost.plugin_seconds = self._lap()
+        self.cost.plugin_seconds = self.lap()
         self.row, self.pooled = self.evaluate("test")
-        self.cost.evaluate_seconds = self._lap()
+        self.cost.evaluate_seconds = self.lap()
         self.cost.num_steps = self.num_steps
 
     # -------------------------------------------------------------------------------------------- a step
@@ -172,7 +201,7 @@ class Learner(LightningModule):
         self.total_steps += 1
         self.strategy.notify("after_step", self)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.num_steps % every == 0 or self.trainer.is_last_batch:
+        if self.num_steps % every == 0 or self.num_steps == self.plan.num_steps:
             self._log_terms()
         self._terms = {}
 
@@ -189,8 +218,8 @@ class Learner(LightningModule):
         ]
         fused = self.trainer.precision != "16-mixed"  # a fused step unscales by itself, before plugins could see
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], fused=fused)
-        num_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(step, num_steps))
+        start, end = self.plan.start, self.plan.num_steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---------------------------------------------------------------------------------------- evaluation
@@ -248,9 +277,10 @@ class Learner(LightningModule):
     def record(self, values: dict[str, float]) -> None:
         """Hands values of this moment to every sink."""
         for sink in self.sinks:
-            sink(self.experience.index, self.trainer.current_epoch, self.total_steps, values)
+            sink(self.experience.index, self.epoch, self.total_steps, values)
 
-    def _lap(self) -> float:
+    def lap(self) -> float:
+        """Seconds since the last call, or since training started."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         before, self._clock = self._clock, time.perf_counter()

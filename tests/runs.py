@@ -62,7 +62,7 @@ def learn(learner: Learner, config: Config, index: int, prepared: Prepared) -> N
     learner.begin(prepared.stream[index])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Trainer(**config.trainer, **QUIET).fit(learner, datamodule=learner.data())
+        Trainer(**(config.trainer | QUIET | {"max_epochs": 1})).fit(learner, datamodule=learner.data())
 
 
 def flatten(state: Any, prefix: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from cl.data.collate import collate, count
 from cl.data.dataset import Dataset
@@ -14,38 +15,29 @@ from cl.types import Batch
 
 
 class TrainLoader:
-    """This rank's micro-batches of each epoch; Lightning calls `set_epoch`.
+    """This rank's micro-batches of an experience, from optimizer step `start` to the last of `num_steps`.
 
     A global batch of `batch_size` examples is dealt to ranks × `accumulate` shares. An empty share is one
-    example without targets, so that every rank takes every step.
+    example without targets, so that every rank takes every step. Epochs follow each other without a seam:
+    where training stands is one number, the step.
     """
 
-    def __init__(
-        self, data: Dataset, learnt: int, *, batch_size: int, accumulate: int, rank: int, num_ranks: int, seed: int
-    ) -> None:
-        self.data, self.learnt, self.batch_size, self.seed = data, learnt, batch_size, seed
-        self.accumulate, self.rank, self.num_ranks = accumulate, rank, num_ranks
-        self.sampler = self  # where Lightning looks for set_epoch
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The next pass is that of `epoch`, from 0."""
-        self.epoch = epoch
+    def __init__(self, plan: ExperienceData, *, accumulate: int, rank: int, num_ranks: int) -> None:
+        self.plan, self.accumulate, self.rank, self.num_ranks = plan, accumulate, rank, num_ranks
 
     def __len__(self) -> int:
-        return -(-len(self.data) // self.batch_size) * self.accumulate
+        return (self.plan.num_steps - self.plan.start) * self.accumulate
 
     def __iter__(self) -> Iterator[Batch]:
+        data, learnt = self.plan.train, self.plan.learnt
         num_parts = self.num_ranks * self.accumulate
-        batches = global_batches(self.data.lengths, self.batch_size, self.seed, "order", self.learnt, self.epoch)
-        for indices in batches:
-            counts = count(self.data[indices])
+        for indices in self.plan.global_batches():
+            counts = count(data[indices])
             for turn in range(self.accumulate):
                 part = turn * self.num_ranks + self.rank
                 mine = share(indices, part, num_parts)
                 ghost = not len(mine)
-                data = self.data[indices[:1] if ghost else mine]
-                batch = collate(data, self.learnt, training=True, counts=counts, ghost=ghost)
+                batch = collate(data[indices[:1] if ghost else mine], learnt, training=True, counts=counts, ghost=ghost)
                 yield replace(batch, part=part, num_parts=num_parts)
 
 
@@ -69,21 +61,42 @@ class PassLoader:
 
 
 class ExperienceData(LightningDataModule):
-    """One experience for `Trainer.fit`: its training data as the plugins left it."""
+    """One experience for `Trainer.fit`: what to train on, as the plugins left it, for how long, from where.
 
-    def __init__(self, train: Dataset, learnt: int, *, batch_size: int, seed: int) -> None:
+    `max_epochs` passes of `batch_size` examples a step, at most `max_steps` steps in all (None: no limit);
+    `start`: steps already taken.
+    """
+
+    def __init__(
+        self,
+        train: Dataset,
+        learnt: int,
+        *,
+        batch_size: int,
+        max_epochs: int,
+        max_steps: int | None = None,
+        seed: int,
+        start: int = 0,
+    ) -> None:
         super().__init__()
-        self.train, self.learnt, self.batch_size, self.seed = train, learnt, batch_size, seed
+        self.train, self.learnt, self.batch_size, self.seed, self.start = train, learnt, batch_size, seed, start
+        self.steps_per_epoch = -(-len(train) // batch_size)
+        self.num_steps = self.steps_per_epoch * max_epochs
+        if max_steps is not None:
+            self.num_steps = min(self.num_steps, max_steps)
+
+    def global_batches(self) -> Iterator[Tensor]:
+        """The positions of each step's examples, from `start` on."""
+        for step in range(self.start, self.num_steps):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if place == 0 or step == self.start:
+                batches = global_batches(self.train.lengths, self.batch_size, self.seed, "order", self.learnt, epoch)
+            yield batches[place]
 
     def train_dataloader(self) -> TrainLoader:
         """The training batches of this rank."""
-        assert self.trainer is not None
+        trainer = self.trainer
+        assert trainer is not None
         return TrainLoader(
-            self.train,
-            self.learnt,
-            batch_size=self.batch_size,
-            accumulate=self.trainer.accumulate_grad_batches,
-            rank=self.trainer.global_rank,
-            num_ranks=self.trainer.world_size,
-            seed=self.seed,
+            self, accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, num_ranks=trainer.world_size
         )

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from cl.streams.read import num_stray_tags, split_overlap
-from cl.types import OUTSIDE, SPLITS, Corpus, Experience, Split, UserError, entity_type
+from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, entity_type
 
 
-def errors(experiences: Sequence[Experience]) -> list[str]:
+def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list[str]:
     """Mistakes that a run cannot start with."""
     found = []
-    for experience in experiences:
-        for name in ("train", "test"):
-            if not len(experience.split(name)):  # type: ignore[arg-type]
-                found.append(f"{experience.name}: its {name} split is empty")
-        known = set(_labels(experience.train))
-        for name in SPLITS[1:]:
-            if unseen := sorted(set(_labels(experience.split(name))) - set(_names(experience))):
+    for name, corpus in _corpora(experiences):
+        known = set(_labels(Split(corpus.splits["train"], corpus.kind)))
+        for split in SPLITS[1:]:
+            counts = Counter(_labels(Split(corpus.splits[split], corpus.kind)))
+            for label in sorted(counts.keys() - known):
                 found.append(
-                    f"{experience.name}: {name} has the label {unseen[0]!r}, which train never has: remove its examples, "
-                    "rename it with the reader's `labels`, or add training examples"
+                    f"{name}: {split} has {counts[label]} examples of {label!r}, which train never has: remove them, "
+                    "rename the label with the reader's `labels`, or add training examples"
                 )
-        if absent := sorted(set(_names(experience)) - known):
+    for experience in experiences:
+        for split in SPLITS if needs_valid else ("train", "test"):
+            if not len(experience.split(split)):
+                remedy = "check its files, stream.limit and stream.hold_out"
+                found.append(f"{experience.name}: its {split} split is empty: {remedy}")
+        if absent := sorted(set(_names(experience)) - set(_labels(experience.train))):
             found.append(
                 f"{experience.name}: class {absent[0]!r} has no training example; raise stream.limit.train if it is set"
             )
@@ -34,29 +38,23 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
     found = []
     if len(experiences) == 1:
         found.append("the stream has one experience: nothing can be forgotten, and forgetting has no value")
-    for corpus in _corpora(experiences):
+    for name, corpus in _corpora(experiences):
         for (later, earlier), count in split_overlap(corpus).items():
             found.append(
-                f"{corpus.name}: {count} of {len(corpus.splits[later])} {later} examples stand in {earlier} too; "
-                "stream.drop_overlap=true drops them from train"
+                f"{name}: {count} of {len(corpus.splits[later])} {later} examples stand in {earlier} too; "
+                f"stream.drop_overlap=true drops them from {earlier}"
             )
         if corpus.kind == "token":
-            for name, examples in corpus.splits.items():
+            for split, examples in corpus.splits.items():
                 if stray := num_stray_tags(examples):
                     found.append(
-                        f"{corpus.name}: {stray} tags in {name} continue an entity that never began (I-x without B-x); "
+                        f"{name}: {stray} tags in {split} continue an entity that never began (I-x without B-x); "
                         "strict scoring ignores them, training sees them as they are"
                     )
     for experience in experiences:
         if not len(experience.valid):
             found.append(f"{experience.name}: no validation examples")
     return found
-
-
-def raise_errors(experiences: Sequence[Experience]) -> None:
-    """Raises `UserError` with every mistake in the data."""
-    if found := errors(experiences):
-        raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {error}" for error in found))
 
 
 def _names(experience: Experience) -> list[str]:
@@ -75,10 +73,13 @@ def _labels(split: Split) -> Iterator[str]:
             yield from (kind for tag in set(map(split.visible, label)) if tag != OUTSIDE and (kind := entity_type(tag)))
 
 
-def _corpora(experiences: Sequence[Experience]) -> list[Corpus]:
-    """The corpora behind the experiences, each once."""
-    found = {}
+def _corpora(experiences: Sequence[Experience]) -> list[tuple[str, Corpus]]:
+    """The corpora behind the experiences, each once, called after the experiences made of it."""
+    names: dict[tuple[int, ...], list[str]] = {}
+    corpora: dict[tuple[int, ...], Corpus] = {}
     for e in experiences:
-        splits = {name: e.split(name).examples for name in SPLITS if len(e.split(name).examples)}
-        found[tuple(id(examples) for examples in splits.values())] = Corpus(e.name.split(":")[0], e.kind, splits)
-    return list(found.values())
+        splits: dict[str, Examples] = {name: e.split(name).examples for name in SPLITS}
+        key = tuple(map(id, splits.values()))
+        names.setdefault(key, []).append(e.name)
+        corpora[key] = Corpus(e.name, e.kind, splits)
+    return [(", ".join(names[key][:3]) + ", …" * (len(names[key]) > 3), corpus) for key, corpus in corpora.items()]

@@ -38,7 +38,9 @@ def by_corpus(corpora: Sequence[Corpus], candidates: Candidates = "seen") -> lis
             task_label=index if candidates == "own" else 0,
             classes=class_columns(corpus.kind, labels_of(corpus)),
             candidates=candidates,
-            **{name: Split(corpus.splits[name], corpus.kind) for name in SPLITS},
+            train=Split(corpus.splits["train"], corpus.kind),
+            valid=Split(corpus.splits["valid"], corpus.kind),
+            test=Split(corpus.splits["test"], corpus.kind),
         )
         for index, corpus in enumerate(corpora)
     ]
@@ -54,14 +56,13 @@ def by_class(
     """A few classes an experience, corpus after corpus.
 
     `classes_per_experience`: how many classes each experience brings; the last number goes on for the rest,
-    and the last experience takes what is left. `order`: the classes in order of arrival, alphabetical by
-    default. A text goes to the experience of its label. A sentence of an NER corpus goes, in train, to one
+    and the last experience takes what is left. `order`: the classes of all corpora in order of arrival, alphabetical
+    by default. A text goes to the experience of its label. A sentence of an NER corpus goes, in train, to one
     experience among those that own one of its entity types (drawn from `seed`; of all, if it has no entity),
     where other types read as O; valid and test keep every sentence and score the experience's own types.
     """
     experiences: list[Experience] = []
-    for corpus in corpora:
-        labels = _ordered(labels_of(corpus), order, corpus.name)
+    for corpus, labels in zip(corpora, _ordered([labels_of(corpus) for corpus in corpora], order), strict=True):
         groups = _groups(labels, classes_per_experience)
         splits = {name: _assign(corpus, name, groups, seed) for name in SPLITS}
         for number, group in enumerate(groups):
@@ -74,7 +75,9 @@ def by_class(
                     classes=class_columns(corpus.kind, group),
                     candidates=candidates,
                     scored=frozenset(group) if corpus.kind == "token" else None,
-                    **{name: splits[name][number] for name in SPLITS},
+                    train=splits["train"][number],
+                    valid=splits["valid"][number],
+                    test=splits["test"][number],
                 )
             )
     return experiences
@@ -86,6 +89,8 @@ def reorder(experiences: Sequence[Experience], names: Sequence[str]) -> list[Exp
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise UserError(f"stream.order: no experience is called {unknown[0]!r}; there are: {', '.join(by_name)}")
+    if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise UserError(f"stream.order names {repeated[0]!r} twice")
     return renumber([by_name[name] for name in names])
 
 
@@ -102,7 +107,13 @@ def limit(experiences: Sequence[Experience], sizes: dict[str, int], seed: int) -
 
     Experiences that share a split (the test sentences of class-incremental NER) keep sharing it.
     """
-    return [replace(e, **{name: _limited(e, name, sizes.get(name), seed) for name in SPLITS}) for e in experiences]
+
+    def limited(experience: Experience, name: SplitName) -> Split:
+        return _limited(experience.split(name), name, sizes.get(name), seed)
+
+    return [
+        replace(e, train=limited(e, "train"), valid=limited(e, "valid"), test=limited(e, "test")) for e in experiences
+    ]
 
 
 def labels_of(corpus: Corpus) -> list[str]:
@@ -137,18 +148,23 @@ def _cut(examples: Examples, fraction: float, rng: random.Random) -> tuple[Examp
     return pick([i for i in range(len(examples)) if i not in held]), pick(sorted(held))
 
 
-def _ordered(labels: list[str], order: Sequence[str], corpus: str) -> list[str]:
+def _ordered(labels: list[list[str]], order: Sequence[str]) -> list[list[str]]:
+    """The labels of each corpus in `order`."""
     if not order:
         return labels
-    if unknown := set(order) - set(labels):
-        raise UserError(f"stream.class_order names {sorted(unknown)[0]!r}, which {corpus} has not: {', '.join(labels)}")
-    if missing := [label for label in labels if label not in order]:
-        raise UserError(f"stream.class_order leaves out {', '.join(missing)} of {corpus}: name every class once")
-    return list(order)
+    known = {label for each in labels for label in each}
+    if unknown := [label for label in order if label not in known]:
+        raise UserError(f"stream.class_order names {unknown[0]!r}; the classes are: {', '.join(sorted(known))}")
+    if repeated := [label for number, label in enumerate(order) if label in order[:number]]:
+        raise UserError(f"stream.class_order names {repeated[0]!r} twice")
+    if missing := sorted(known - set(order)):
+        raise UserError(f"stream.class_order leaves out {', '.join(missing)}: name every class once")
+    return [[label for label in order if label in each] for each in labels]
 
 
 def _groups(labels: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
-    groups, start = [], 0
+    groups: list[list[str]] = []
+    start = 0
     while start < len(labels):
         size = sizes[min(len(groups), len(sizes) - 1)]
         groups.append(list(labels[start : start + size]))
@@ -174,8 +190,7 @@ def _assign(corpus: Corpus, name: SplitName, groups: list[list[str]], seed: int)
     return [Split(examples, corpus.kind, chosen, kept) for chosen, kept in zip(indices, keep, strict=True)]
 
 
-def _limited(experience: Experience, name: SplitName, size: int | None, seed: int) -> Split:
-    split = experience.split(name)
+def _limited(split: Split, name: SplitName, size: int | None, seed: int) -> Split:
     if size is None or len(split) <= size:
         return split
     chosen = sorted(random.Random(f"{seed}/{name}/{len(split)}").sample(range(len(split)), size))

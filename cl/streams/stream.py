@@ -14,8 +14,9 @@ with warnings.catch_warnings():
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
-from cl.streams.scenarios import by_corpus, hold_out, renumber
-from cl.types import SPLITS, Corpus, Examples, Experience, Split, SplitName, UserError
+from cl.streams.readers.records import Jsonl
+from cl.streams.scenarios import by_corpus, columns_after, hold_out, renumber
+from cl.types import SPLITS, Corpus, Experience, Split, SplitName, UserError
 
 
 class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
@@ -33,7 +34,13 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UserError(f"two experiences are called {sorted(repeated)[0]!r}: give each corpus a name of its own")
         self.experiences = tuple(renumber(experiences))
-        super().__init__([EagerCLStream(name, [_as_avalanche(e, name) for e in self.experiences]) for name in SPLITS])
+        columns = columns_after(self.experiences, len(experiences) - 1)
+        super().__init__(
+            [
+                EagerCLStream(name, [LanguageExperience(e, name, columns[e.kind]) for e in self.experiences])
+                for name in SPLITS
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.experiences)
@@ -58,6 +65,8 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
         """
         if isinstance(scenario, Stream):
             return scenario
+        if not isinstance(scenario, CLScenario):
+            raise UserError(f"stream.scenario: a {type(scenario).__name__} is no Avalanche scenario (CLScenario)")
         streams = {name: list(scenario.streams[name]) for name in SPLITS if name in scenario.streams}
         if missing := {"train", "test"} - set(streams):
             raise UserError(f"the scenario has no {sorted(missing)[0]!r} stream; it has: {', '.join(scenario.streams)}")
@@ -74,13 +83,16 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
 
 
 class LanguageExperience(DatasetExperience):  # type: ignore[misc]
-    """One experience of one split, as Avalanche sees it."""
+    """One experience of one split, as Avalanche sees it. Its tools know a class by the number of its column."""
 
-    def __init__(self, experience: Experience, split: Split) -> None:
-        super().__init__(dataset=_dataset(experience, split), current_experience=experience.index)
-        self.name, self.kind, self.classes = experience.name, experience.kind, experience.classes
+    def __init__(self, experience: Experience, split: SplitName, columns: Sequence[str]) -> None:
+        number = {name: i for i, name in enumerate(columns)}
+        column = {label: number[name] for label, name in zip(experience.classes, experience.columns, strict=True)}
+        dataset = _dataset(experience, experience.split(split), column)
+        super().__init__(dataset=dataset, current_experience=experience.index)
+        self.name, self.kind, self.index = experience.name, experience.kind, experience.index
+        self.classes, self.classes_in_this_experience = experience.classes, list(column.values())
         self.task_label, self.task_labels = experience.task_label, [experience.task_label]
-        self.classes_in_this_experience = list(experience.classes)
 
 
 def as_list(samples: list[Any]) -> list[Any]:
@@ -88,34 +100,23 @@ def as_list(samples: list[Any]) -> list[Any]:
     return samples
 
 
-def _as_avalanche(experience: Experience, name: SplitName) -> LanguageExperience:
-    return LanguageExperience(experience, experience.split(name))
-
-
-def _dataset(experience: Experience, split: Split) -> AvalancheDataset[Any]:
+def _dataset(experience: Experience, split: Split, column: dict[str, int]) -> AvalancheDataset[Any]:
     # Class targets only for sequences: list targets break Avalanche's class-based machinery.
     attributes = [DataAttribute([experience.task_label] * len(split), "targets_task_labels")]
     if experience.kind == "sequence":
-        column = {label: i for i, label in enumerate(experience.classes)}
         labels = split.examples.labels
         attributes.append(DataAttribute([column.get(labels[i], -1) for i in split.indices], "targets"))
     # [split], not split: an AvalancheDataset takes each item of a list for a data set.
     return AvalancheDataset([split], data_attributes=attributes, collate_fn=as_list)
 
 
-def _read_back(index: int, samples: dict[str, list[dict[str, Any]]], experience: Any) -> Corpus:
+def _read_back(index: int, samples: dict[str, list[Any]], experience: Any) -> Corpus:
     name = str(getattr(experience, "name", f"experience-{index}"))
-    first = samples["train"][0] if samples["train"] else {}
-    fields = ("tokens", "tags") if "tokens" in first else ("text", "label")
-    for split, rows in samples.items():
-        for number, row in enumerate(rows):
-            if not isinstance(row, dict) or any(field not in row for field in fields):
-                raise UserError(
-                    f"{name}/{split}: sample {number} is {row!r:.80}; expected a dict with {fields[0]!r} and "
-                    f"{fields[1]!r}"
-                )
+    first = next(iter(samples["train"]), None)
+    is_token = isinstance(first, dict) and "tokens" in first
+    reader = Jsonl(tokens="tokens") if is_token else Jsonl()  # a sample is a record like any other
     splits = {
-        split: Examples([row[fields[0]] for row in rows], [row[fields[1]] for row in rows])
+        split: reader.examples([(f"{name}/{split}: sample {number}", row) for number, row in enumerate(rows)], [])
         for split, rows in samples.items()
     }
-    return hold_out(Corpus(name, "token" if fields[0] == "tokens" else "sequence", splits), {"valid": 0.1}, seed=0)
+    return hold_out(Corpus(name, reader.kind, splits), {"valid": 0.1}, seed=0)

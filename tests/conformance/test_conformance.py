@@ -62,7 +62,7 @@ def test_state_round_trip(prepared: Get, name: str) -> None:
     straight = train(data, config)
     half = train(data, config, num_experiences=2)
     resumed = build_learner(config, data, "tested", seed=0)
-    resumed.restore(2, half.weights, half.plugins)
+    resumed.restore(half.learner.state())
     for index in (2, 3):
         learn(resumed, config, index, data)
     assert_same(straight.weights, resumed.network.state_dict())

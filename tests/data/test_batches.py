@@ -14,7 +14,7 @@ from cl.build import Prepared
 from cl.data.collate import collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.encode import Encoder
-from cl.data.module import TrainLoader
+from cl.data.module import ExperienceData, TrainLoader
 from cl.data.sampler import global_batches, share
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_class, by_corpus
@@ -118,9 +118,8 @@ def test_weights_of_all_shares_add_up_to_one(num_parts: int) -> None:
     ]
     store = store_of(mixed)
     data = store.dataset(0, "train") + store.dataset(1, "train")
-    loaders = [
-        TrainLoader(data, 1, batch_size=4, accumulate=1, rank=r, num_ranks=num_parts, seed=0) for r in range(num_parts)
-    ]
+    plan = ExperienceData(data, 1, batch_size=4, max_epochs=2, seed=0)
+    loaders = [TrainLoader(plan, accumulate=1, rank=r, num_ranks=num_parts) for r in range(num_parts)]
     for shares in zip(*loaders, strict=True):
         assert [len(s) > 0 for s in shares] == [True] * num_parts, "an empty share takes part with a ghost"
         total = sum(s.weight(kind) * len(s.targets[kind]) for s in shares for kind in s.targets)

@@ -83,6 +83,8 @@ def test_ewc_pulls_towards_the_old_parameters(prepared: Get) -> None:
         end = train(data, configured("sequence", {"ewc": {"strength": strength, "num_examples": 0}}), num_experiences=2)
         penalty = end.learner.strategy.plugins["ewc"].penalty  # type: ignore[attr-defined]
         first = train(data, configured("sequence", {}), num_experiences=1)
-        moved.append(sum(float(((a - b) ** 2).sum()) for a, b in zip(first.weights.values(), end.weights.values(), strict=True)))
+        moved.append(
+            sum(float(((a - b) ** 2).sum()) for a, b in zip(first.weights.values(), end.weights.values(), strict=True))
+        )
         assert penalty.curvature
     assert moved[0] > moved[1] > moved[2]

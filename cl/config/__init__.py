@@ -1,0 +1,29 @@
+"""The configuration: its schema, and how YAML files and overrides become one."""
+
+from cl.config.load import load
+from cl.config.options import did_you_mean, instantiate, locate
+from cl.config.schema import (
+    Config,
+    EvaluateConfig,
+    NetworkConfig,
+    RunConfig,
+    StreamConfig,
+    ToyConfig,
+    WandbConfig,
+    to_yaml,
+)
+
+__all__ = [
+    "Config",
+    "EvaluateConfig",
+    "NetworkConfig",
+    "RunConfig",
+    "StreamConfig",
+    "ToyConfig",
+    "WandbConfig",
+    "did_you_mean",
+    "instantiate",
+    "load",
+    "locate",
+    "to_yaml",
+]

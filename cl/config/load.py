@@ -1,0 +1,118 @@
+"""From YAML files and `key=value` overrides to a configuration, with errors that say where."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cl.config.options import reason
+from cl.config.schema import TRAINER, Config, problems
+from cl.types import UserError
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in a YAML file (and those that its `include` names), with `key=value` overrides on top."""
+    config = OmegaConf.structured(Config)
+    config.trainer = TRAINER
+    for file, content in _files(path):
+        for key, value in _leaves(config, content, file):
+            _set(config, key, value, f"{file}{_line(file, key)}")
+    for override in overrides:
+        _set(config, *_parsed(override), repr(override))
+    if config.run.dir is None:
+        config.run.dir = f"runs/{path.stem}"
+    if not config.strategies:
+        config.strategies = {"finetune": {}}
+    try:
+        resolved = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        key = str(error.full_key)
+        raise UserError(f"{_origin(key, path, overrides)}: {key}: {reason(error)}") from error
+    assert isinstance(resolved, Config)
+    resolved.run.dir = str(Path(str(resolved.run.dir)).expanduser())
+    if found := [f"{_origin(key, path, overrides)}: {key}{problem}" for key, problem in problems(resolved)]:
+        raise UserError("\n".join(found))
+    return resolved
+
+
+def _files(path: Path, including: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """A file after those it includes."""
+    if path in including:
+        raise UserError(f"{including[-1]}: include: {path} includes this file in turn")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
+        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        raise UserError(f"{path}: no such file.{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read: {error}") from error
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a list, not a mapping of keys")
+    included = content.pop("include", None) or []
+    names = [included] if isinstance(included, str) else included
+    files = [file for name in names for file in _files(path.parent / str(name), (*including, path))]
+    return [*files, (path, {str(key): value for key, value in content.items()})]
+
+
+def _leaves(config: DictConfig, content: dict[str, Any], file: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a file's content, down to where the schema has no sections, and their values."""
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if not is_dataclass(OmegaConf.get_type(config, name) if name in config else None):
+            yield key, value
+        elif isinstance(value, dict):
+            yield from _leaves(config[name], value, file, f"{key}.")
+        elif value is not None:  # a section all of whose lines are commented out says nothing
+            raise UserError(f"{file}{_line(file, key)}: {key} is {value!r}: write a mapping of its keys")
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r} is no override: write key=value")
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+        assert isinstance(parsed, dict)
+        return key, parsed["value"]
+    except yaml.YAMLError as error:
+        raise UserError(f"{override!r}: the value is not valid YAML: {error}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{override!r}: {reason(error)}") from error
+
+
+def _set(config: DictConfig, key: str, value: Any, where: str) -> None:
+    try:
+        OmegaConf.update(config, key, value, merge=True, force_add=False)
+    except (OmegaConfBaseException, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"{where}: {getattr(error, 'full_key', None) or key}: {reason(error)}") from error
+
+
+def _origin(key: str, path: Path, overrides: Sequence[str]) -> str:
+    """The override that set a key, else the file, with the line where the key stands in it."""
+    for override in reversed(overrides):
+        if key.startswith(override.partition("=")[0]):
+            return repr(override)
+    return f"{path}{_line(path, key)}"
+
+
+def _line(path: Path, key: str) -> str:
+    """`:12` for the line at which a dotted key stands in a YAML file, as far as it can be found."""
+    node, line = yaml.compose(path.read_text(encoding="utf-8")), None
+    for part in re.split(r"[.\[]", key):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((k, v) for k, v in pairs if k.value == part), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return f":{line}" if line else ""

@@ -1,0 +1,68 @@
+"""What a name in a configuration stands for: a dotted path, the options of a dataclass."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable
+from dataclasses import MISSING, field, fields, make_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from cl.types import UserError
+
+T = TypeVar("T")
+
+
+def instantiate(cls: type[T], options: dict[str, Any] | None, where: str) -> T:
+    """A dataclass from options, each checked by its field; `where` names the place in errors."""
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
+    options = options or {}
+    for key in options:
+        if key not in known:
+            raise UserError(f"{where}: there is no option {key!r}.{did_you_mean(str(key), known)}")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in options:
+            raise UserError(f"{where}: the option {name!r} is missing")
+    schema = make_dataclass(
+        cls.__name__,
+        [(n, hints[n], field(default=f.default, default_factory=f.default_factory)) for n, f in known.items()],
+    )
+    try:
+        values = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options), resolve=True)
+    except (OmegaConfBaseException, TypeError) as error:
+        key = getattr(error, "full_key", None)
+        raise UserError(f"{where}{key and f'.{key}' or ''}: {reason(error)}") from error
+    try:
+        return cls(**values)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def locate(path: str, where: str) -> Any:
+    """What a dotted path names: `package.module.Name`; the current folder counts as on PYTHONPATH."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        raise UserError(f"{where}: cannot import {path!r}: {error}. Is its folder on PYTHONPATH?") from error
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known word, else at all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known) or 'none'}."
+
+
+def reason(error: Exception) -> str:
+    """What OmegaConf complains of, in a line."""
+    first = str(getattr(error, "msg", None) or error).splitlines()[0].removeprefix("Merge error: ")
+    return first + ". Set it, or give a value in its place" * isinstance(error, InterpolationResolutionError)

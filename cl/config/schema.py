@@ -1,0 +1,202 @@
+"""The schema of a configuration, and what its values may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from inspect import signature
+from math import inf
+from typing import Any, Literal
+
+from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
+
+from cl.config.options import did_you_mean
+from cl.learner import Training
+from cl.models.backbone import Scratch
+from cl.models.network import Pooling
+from cl.types import SPLITS
+
+Mode = Literal["online", "offline", "disabled", "shared"]
+
+
+@dataclass
+class RunConfig:
+    """Where results go.
+
+    `dir`: default `runs/<config name>`; `overwrite`: discard the cells that are there; `checkpoint_steps`: optimizer
+    steps between two checkpoints, 0 for as often as costs 1 % of the time.
+    """
+
+    dir: str | None = None
+    overwrite: bool = False
+    checkpoint_steps: int = 0
+
+
+@dataclass
+class ToyConfig:
+    """The built-in stream: `domains` of sentiment (0 to 10), then `types` of entities one by one (0 to 6)."""
+
+    domains: int = 4
+    types: int = 3
+    num_train: int = 300
+    num_test: int = 200
+
+
+@dataclass
+class StreamConfig:
+    """The experiences.
+
+    `scenario`: toy, domain, class, task, or the dotted path of a function that returns an Avalanche scenario.
+    `corpora`: a mapping each, `name`, `kind`, `format`, `train`, `valid`, `test` and the reader's options;
+    `defaults` holds what they share, `root` the folder that their paths start from. `classes_per_experience`:
+    a number, or a list whose last number goes on. `class_order`: the classes as they arrive. `order`: the
+    experiences as they come, by name. `limit`: at most so many examples of a split in each experience.
+    `hold_out`: the share of train that stands in for a missing split. `drop_overlap`: drop from train and valid
+    what stands in test too. `seed` of all draws above; runs with other `seeds` see the same data.
+    """
+
+    scenario: str = "toy"
+    corpora: list[dict[str, Any]] = field(default_factory=list)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    root: str | None = None
+    classes_per_experience: Any = None
+    class_order: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    limit: dict[str, int] = field(default_factory=dict)
+    hold_out: dict[str, float] = field(default_factory=lambda: {"valid": 0.1, "test": 0.2})
+    drop_overlap: bool = False
+    seed: int = 0
+    toy: ToyConfig = field(default_factory=ToyConfig)
+
+
+@dataclass
+class NetworkConfig:
+    """The network.
+
+    `backbone`: a hub id, a local folder, or `scratch`. `dropout`: replaces every rate of the backbone, null keeps
+    them. `max_length`: tokens an example, special ones included. `pooling` of a sequence: mean or first.
+    """
+
+    backbone: str = "scratch"
+    dropout: float | None = None
+    max_length: int = 128
+    pooling: Pooling = "mean"
+    trust_remote_code: bool = False
+    scratch: Scratch = field(default_factory=Scratch)
+
+
+@dataclass
+class EvaluateConfig:
+    """`initial`: score every experience before any training, for forward transfer. `batch_size` a rank."""
+
+    initial: bool = False
+    batch_size: int = 64
+
+
+@dataclass
+class WandbConfig:
+    """`mode`: online, offline, disabled, shared; null is online where a login is found, else offline."""
+
+    mode: Mode | None = None
+    project: str = "cl"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """One question: a stream, a network, training, and named strategies × seeds.
+
+    `strategies`: name → {plugin: {option: value}}, the plugins in order; an empty mapping is
+    finetuning, the default. A plugin is a name of `cl strategies` or a dotted path. `trainer`: any argument of
+    `lightning.Trainer`.
+    """
+
+    run: RunConfig = field(default_factory=RunConfig)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    strategies: dict[str, Any] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+
+TRAINER = {
+    "accelerator": "auto",
+    "devices": 1,
+    "max_epochs": 3,
+    "log_every_n_steps": 10,
+    "precision": "32-true",
+    "accumulate_grad_batches": 1,
+}
+COUNTS = ("max_epochs", "max_steps", "log_every_n_steps", "accumulate_grad_batches")
+# The least and the greatest that numbers may be; in a list or a mapping, each of them.
+RANGES: dict[str, tuple[float, float]] = {
+    "run.checkpoint_steps": (0, inf),
+    "seeds": (0, inf),
+    "stream.limit": (1, inf),
+    "stream.hold_out": (0, 0.9),
+    "stream.toy.domains": (0, 10),
+    "stream.toy.types": (0, 6),
+    "stream.toy.num_train": (1, inf),
+    "stream.toy.num_test": (1, inf),
+    "network.dropout": (0, 1),
+    "network.max_length": (3, inf),  # two special tokens and one of the text
+    "network.scratch": (1, inf),
+    "training.batch_size": (1, inf),
+    "training.learning_rate": (0, inf),
+    "training.head_learning_rate": (0, inf),
+    "training.weight_decay": (0, inf),
+    "training.warmup": (0, 1),
+    "training.patience": (1, inf),
+    "evaluate.batch_size": (1, inf),
+}
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def problems(config: Config) -> Iterator[tuple[str, str]]:
+    """Keys, and what is wrong with their values."""
+    values = asdict(config)
+    for key, (least, most) in RANGES.items():
+        for name, value in _numbers(key, reduce(dict.__getitem__, key.split("."), values)):
+            if not isinstance(value, int | float) or not least <= value <= most:
+                yield name, f" is {value!r}: give a number from {least} {'up' if most == inf else f'to {most}'}"
+    if len(set(config.seeds)) < max(1, len(config.seeds)):
+        yield "seeds", f" is {config.seeds}: give at least one, none of them twice"
+    for key, splits in (("limit", SPLITS), ("hold_out", SPLITS[1:])):
+        for split in getattr(config.stream, key):
+            if split not in splits:
+                yield f"stream.{key}.{split}", f": there is no such split here.{did_you_mean(split, splits)}"
+    scratch = config.network.scratch
+    if scratch.hidden % max(1, scratch.heads):
+        yield (
+            "network.scratch.hidden",
+            f" is {scratch.hidden}: give a multiple of network.scratch.heads, {scratch.heads}",
+        )
+    known = set(signature(Trainer.__init__).parameters) - {"self"}
+    for key, value in config.trainer.items():
+        if key in COUNTS and not (isinstance(value, int) and value > 0):
+            yield f"trainer.{key}", f" is {value!r}: give a whole number from 1 up"
+        if key not in known:
+            yield f"trainer.{key}", f": lightning's Trainer has no such argument.{did_you_mean(key, sorted(known))}"
+    for name in config.strategies:
+        if not name or "/" in name or name.startswith("."):
+            yield f"strategies.{name}", ": the name becomes a folder and may not hold '/' or begin with '.'"
+
+
+def _numbers(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A number under its key, or each of those in a list or a mapping."""
+    if isinstance(value, dict):
+        yield from ((f"{key}.{name}", each) for name, each in value.items())
+    elif isinstance(value, list):
+        yield from ((f"{key}[{number}]", each) for number, each in enumerate(value))
+    elif value is not None:
+        yield key, value

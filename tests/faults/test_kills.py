@@ -1,0 +1,142 @@
+"""Resume is invisible: a run that is killed at any moment, and resumed each time, ends as one never killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from runs import assert_same
+
+pytestmark = pytest.mark.faults
+CONFIG: dict[str, Any] = {
+    "run": {"checkpoint_steps": 3},
+    "stream": {"toy": {"domains": 2, "types": 1, "num_train": 48, "num_test": 24}},
+    "network": {"scratch": {"hidden": 32, "layers": 1}},
+    "strategies": {"tested": {"ewc": {"num_examples": 30}, "lwf": {}, "replay": {"capacity": 20}}},
+    "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "linear", "keep_best": True, "patience": 3},
+    "trainer": {"max_epochs": 4, "accelerator": "cpu", "log_every_n_steps": 1},
+    "wandb": {"mode": "disabled"},
+}
+
+
+def start(folder: Path, *arguments: str, launcher: tuple[str, ...] = ("-m", "cl")) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, *launcher, *arguments], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    path = sorted((folder / "checkpoints").glob("e*.pt"))[-1]
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
+
+
+def essence(state: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same: everything but the clock and file positions."""
+    learner = {key: value for key, value in state["learner"].items() if key != "cost"}
+    return {"learner": learner, "matrix": state["matrix"]}
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run that nobody disturbs, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("never")
+    (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+    started = time.monotonic()
+    process = start(folder, "run", "c.yaml", "run.dir=r")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    return folder / "r" / "tested" / "seed0", time.monotonic() - started
+
+
+def kill_and_resume(folder: Path, kills: int, rng: random.Random, longest: float) -> int:
+    """Kills the run at random moments until `kills` are done, then lets it finish; how many kills hit it alive."""
+    (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+    hit = 0
+    while True:
+        process = start(folder, *(("resume", "r") if (folder / "r" / "grid.yaml").exists() else ("run", "c.yaml", "run.dir=r")))
+        try:
+            output, _ = process.communicate(timeout=rng.uniform(5.0, longest) if hit < kills else 250)
+            assert process.returncode == 0, output
+            return hit
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            hit += 1
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(never_killed: tuple[Path, float], tmp_path: Path, kills: int) -> None:
+    straight, seconds = never_killed
+    hit = kill_and_resume(tmp_path, kills, random.Random(kills), seconds)
+    assert hit == kills
+    resumed = tmp_path / "r" / "tested" / "seed0"
+    assert_same(essence(newest(straight)), essence(newest(resumed)))
+    assert (straight / "matrix.json").read_text() == (resumed / "matrix.json").read_text()
+    assert [l.split(",")[:4] for l in (straight / "log.csv").read_text().splitlines()] == [
+        l.split(",")[:4] for l in (resumed / "log.csv").read_text().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop(never_killed: tuple[Path, float], tmp_path: Path, number: signal.Signals) -> None:
+    """A checkpoint, exit code 130, a word on how to go on; and the same end."""
+    straight, _ = never_killed
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+    process = start(tmp_path, "run", "c.yaml", "run.dir=r", "run.checkpoint_steps=1000")
+    log = tmp_path / "r" / "tested" / "seed0" / "log.csv"
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "r/tested/seed0/matrix.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "cl resume" in output
+    assert log.exists()
+    process = start(tmp_path, "resume", "r")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    resumed = newest(tmp_path / "r" / "tested" / "seed0")
+    assert_same(essence(newest(straight)), essence(resumed))
+
+
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from cl import checkpoint
+
+    for step in range(4):
+        checkpoint.save(tmp_path, 0, step, {"step": torch.tensor(step)})
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == checkpoint.KEPT
+    kept[-1].write_bytes(kept[-1].read_bytes()[:-7])
+    state = checkpoint.load_newest(tmp_path)
+    assert state is not None
+    assert state["step"] == 2
+    assert "damaged" in caplog.text
+
+
+def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cl import checkpoint
+
+    checkpoint.save(tmp_path, 0, 1, {"step": 1})
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(checkpoint.NoSpace, match="needs .* MB"):
+        checkpoint.save(tmp_path, 0, 2, {"step": 2})
+    state = checkpoint.load_newest(tmp_path)
+    assert state is not None
+    assert state["step"] == 1
+    assert len(list(tmp_path.iterdir())) == 1
