@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
 from rich.console import Console
 
@@ -33,7 +34,7 @@ from cl.reporting.files import RunLog, write_json, write_text
 from cl.reporting.wandb import WandbSink, open_logger
 from cl.signals import StopRequest
 from cl.strategies.plugin import stored_bytes
-from cl.types import Experience
+from cl.types import Experience, UserError
 
 
 ENDS: dict[type[BaseException], str] = {
@@ -201,6 +202,12 @@ class CellRun:
             yield
             return
         folder, options = self.cell.folder, self.cell.config.wandb
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", blocking=False)  # let go by the system however this process ends
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{folder}: another process is running this cell; wait for it, or stop it first") from None
         write_text(folder / "config.yaml", to_yaml(self.cell.config))
         write_json(folder / "environment.json", environment(self.cell.seed))
         self.log = RunLog(folder / "log.csv")
@@ -225,6 +232,7 @@ class CellRun:
         finally:
             self._write_metrics()
             self.log.close()
+            lock.release()
             self.wandb.finish(self.matrix, self.status)
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cl.data.collate import add_counts, collate, concat, count
+from cl.data.collate import collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.module import ExperienceData, PassLoader
 from cl.data.sampler import derive_seed, generator, share
@@ -259,14 +259,24 @@ class Learner(LightningModule):
                 yield batch.to(self.device)
 
     def extend(self, batch: Batch, data: Dataset) -> Batch:
-        counts = count(data)
-        mine = data[share(torch.arange(len(data)), batch.part, batch.num_parts)]
-        if len(mine):
-            more = collate(mine, self.experience.index, training=True, counts=counts)
-            return concat(batch, more.to(self.device))
-        return replace(batch, counts=add_counts(batch.counts, counts))
+        return concat(batch, self._share(data, batch.part, batch.num_parts))
+
+    def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
+        part, num_parts = (
+            (self.global_rank, self.trainer.world_size) if batch is None else (batch.part, batch.num_parts)
+        )
+        mine = self._share(data, part, num_parts)
+        with self.trainer.precision_plugin.forward_context():
+            return Step(self.experience, mine, self.network(mine))
 
     # --------------------------------------------------------------------------------------------- inside
+
+    def _share(self, data: Dataset, part: int, num_parts: int) -> Batch:
+        mine = share(torch.arange(len(data)), part, num_parts)
+        ghost = not len(mine)
+        chosen = data[:1] if ghost else data[mine]
+        batch = collate(chosen, self.experience.index, training=True, counts=count(data), ghost=ghost)
+        return replace(batch, part=part, num_parts=num_parts).to(self.device)
 
     def _log_terms(self) -> None:
         terms = {name: float(value) for name, value in self.sum(self._terms).items()}

@@ -94,7 +94,9 @@ def _parsed(override: str) -> tuple[str, Any]:
 def _set(config: DictConfig, key: str, value: Any, where: str) -> None:
     try:
         OmegaConf.update(config, key, value, merge=True, force_add=False)
-    except (OmegaConfBaseException, TypeError, ValueError, IndexError) as error:
+    except TypeError as error:  # a list for a mapping, or the other way round
+        raise UserError(f"{where}: {key}: write a {'mapping' if isinstance(value, list) else 'list'} here") from error
+    except (OmegaConfBaseException, ValueError, IndexError) as error:
         raise UserError(f"{where}: {getattr(error, 'full_key', None) or key}: {reason(error)}") from error
 
 

@@ -36,8 +36,8 @@ def instantiate(cls: type[T], options: dict[str, Any] | None, where: str) -> T:
     try:
         values = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options), resolve=True)
     except (OmegaConfBaseException, TypeError) as error:
-        key = getattr(error, "full_key", None)
-        raise UserError(f"{where}{key and f'.{key}' or ''}: {reason(error)}") from error
+        place = ".".join(filter(None, (where, getattr(error, "full_key", None))))
+        raise UserError(f"{place}: {reason(error)}") from error
     try:
         return cls(**values)  # type: ignore[arg-type]
     except ValueError as error:

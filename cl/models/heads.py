@@ -14,8 +14,7 @@ INIT_STD = 0.02
 class Head(nn.Module):
     """A linear classifier whose columns arrive over time; old ones keep their place and values.
 
-    `forward`: features `[N, H]` → logits `[N, C]`, float32 under any precision (float64 under 64-true).
-    Loading a state takes over its width.
+    `forward`: features `[N, H]` → logits `[N, C]` of `logit_dtype`. Loading a state takes over its width.
     """
 
     def __init__(self, hidden: int) -> None:
@@ -27,6 +26,11 @@ class Head(nn.Module):
     def num_columns(self) -> int:
         """Columns so far."""
         return self.weight.shape[0]
+
+    @property
+    def logit_dtype(self) -> torch.dtype:
+        """float32 under any precision, float64 under 64-true."""
+        return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
 
     def grow(self, num_columns: int, generator: torch.Generator) -> None:
         """Adds rows drawn from N(0, 0.02²) until there are `num_columns`; fewer is an error."""
@@ -43,7 +47,7 @@ class Head(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             logits = linear(features.to(self.weight.dtype), self.weight, self.bias)
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return logits.to(self.logit_dtype)
 
     def _set(self, weight: Tensor, bias: Tensor) -> None:
         self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)

@@ -1,5 +1,7 @@
 """Strategies: one file an idea, and the table that names them. Being listed is being tested."""
 
+from cl.strategies.agem import AGEM
+from cl.strategies.der import DERPlusPlus
 from cl.strategies.ewc import EWC
 from cl.strategies.joint import Joint
 from cl.strategies.lwf import LwF
@@ -11,4 +13,6 @@ STRATEGIES: dict[str, type[Plugin]] = {
     "ewc": EWC,
     "lwf": LwF,
     "replay": Replay,
+    "der++": DERPlusPlus,
+    "agem": AGEM,
 }

@@ -41,7 +41,13 @@ class Learner(Protocol):
         """This rank's share of `data` in batches on the device, without duplicates, longest first."""
 
     def extend(self, batch: Batch, data: Dataset) -> Batch:
-        """`batch` and this share of `data`; `data` is what all ranks together add to the global batch."""
+        """`batch` and this share of `data`; `data` is what all shares together add to the global batch."""
+
+    def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
+        """A forward pass over this share of `data`, all of which is a global batch of its own.
+
+        Shares as those of `batch`, for a loss term; or one a rank (None), for what is then summed over ranks.
+        """
 
 
 @dataclass

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
 
 from cl.streams.readers.records import Jsonl
 from cl.streams.scenarios import by_corpus, columns_after, hold_out, renumber
-from cl.types import SPLITS, Corpus, Experience, Split, SplitName, UserError
+from cl.types import OUTSIDE, SPLITS, Corpus, Experience, Kind, Split, SplitName, UserError
 
 
 class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
@@ -35,11 +35,10 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
             raise UserError(f"two experiences are called {sorted(repeated)[0]!r}: give each corpus a name of its own")
         self.experiences = tuple(renumber(experiences))
         columns = columns_after(self.experiences, len(experiences) - 1)
+        every = [(kind, name) for kind, names in columns.items() for name in names]
+        number = {column: i for i, column in enumerate(every)}
         super().__init__(
-            [
-                EagerCLStream(name, [LanguageExperience(e, name, columns[e.kind]) for e in self.experiences])
-                for name in SPLITS
-            ]
+            [EagerCLStream(s, [LanguageExperience(e, s, number) for e in self.experiences]) for s in SPLITS]
         )
 
     def __len__(self) -> int:
@@ -85,13 +84,13 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
 class LanguageExperience(DatasetExperience):  # type: ignore[misc]
     """One experience of one split, as Avalanche sees it. Its tools know a class by the number of its column."""
 
-    def __init__(self, experience: Experience, split: SplitName, columns: Sequence[str]) -> None:
-        number = {name: i for i, name in enumerate(columns)}
-        column = {label: number[name] for label, name in zip(experience.classes, experience.columns, strict=True)}
-        dataset = _dataset(experience, experience.split(split), column)
+    def __init__(self, experience: Experience, split: SplitName, number: dict[tuple[Kind, str], int]) -> None:
+        columns = zip(experience.classes, experience.columns, strict=True)
+        classes = {label: number[experience.kind, name] for label, name in columns}
+        dataset = _dataset(experience, experience.split(split), classes)
         super().__init__(dataset=dataset, current_experience=experience.index)
         self.name, self.kind, self.index = experience.name, experience.kind, experience.index
-        self.classes, self.classes_in_this_experience = experience.classes, list(column.values())
+        self.classes, self.classes_in_this_experience = experience.classes, list(classes.values())
         self.task_label, self.task_labels = experience.task_label, [experience.task_label]
 
 
@@ -100,14 +99,24 @@ def as_list(samples: list[Any]) -> list[Any]:
     return samples
 
 
-def _dataset(experience: Experience, split: Split, column: dict[str, int]) -> AvalancheDataset[Any]:
-    # Class targets only for sequences: list targets break Avalanche's class-based machinery.
-    attributes = [DataAttribute([experience.task_label] * len(split), "targets_task_labels")]
-    if experience.kind == "sequence":
-        labels = split.examples.labels
-        attributes.append(DataAttribute([column.get(labels[i], -1) for i in split.indices], "targets"))
+def _dataset(experience: Experience, split: Split, classes: dict[str, int]) -> AvalancheDataset[Any]:
     # [split], not split: an AvalancheDataset takes each item of a list for a data set.
-    return AvalancheDataset([split], data_attributes=attributes, collate_fn=as_list)
+    return AvalancheDataset(
+        [split],
+        data_attributes=[
+            DataAttribute([classes.get(_class_of(split, i), -1) for i in split.indices], "targets"),
+            DataAttribute([experience.task_label] * len(split), "targets_task_labels"),
+        ],
+        collate_fn=as_list,
+    )
+
+
+def _class_of(split: Split, index: int) -> str:
+    """The label of a text; of a sentence its first tag that is not O: list targets break what balances classes."""
+    label = split.examples.labels[index]
+    if split.kind == "sequence":
+        return str(label)
+    return next((tag for tag in map(split.visible, label) if tag != OUTSIDE), OUTSIDE)
 
 
 def _read_back(index: int, samples: dict[str, list[Any]], experience: Any) -> Corpus:

@@ -17,6 +17,8 @@ from cl.strategies import STRATEGIES
 QUICK: dict[str, dict[str, Any]] = {
     "ewc": {"num_examples": 6, "strength": 10.0},
     "replay": {"capacity": 10, "batch_size": 5},
+    "der++": {"capacity": 10, "batch_size": 5},
+    "agem": {"capacity": 10, "batch_size": 5},
 }
 KINDS = ("sequence", "token", "mixed")
 WITH_STRENGTH = [name for name, plugin in STRATEGIES.items() if "strength" in plugin.__dataclass_fields__]
@@ -41,7 +43,8 @@ def test_split_invariance(prepared: Get, name: str, stream: str) -> None:
 @pytest.mark.parametrize("name", WITH_STRENGTH)
 def test_strength_0_is_finetuning_bit_for_bit(prepared: Get, name: str) -> None:
     finetuned = train(prepared("mixed"), configured("mixed", {}))
-    without = train(prepared("mixed"), configured("mixed", options(name, strength=0.0)))
+    off = {field: 0.0 for field in STRATEGIES[name].__dataclass_fields__ if "strength" in field}
+    without = train(prepared("mixed"), configured("mixed", options(name, **off)))
     assert_same(finetuned.weights, without.weights)
 
 

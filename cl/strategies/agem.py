@@ -1,0 +1,38 @@
+"""Averaged gradient episodic memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from cl.strategies.functional import cross_entropy, parameters_of
+from cl.strategies.plugin import Gradients, Learner
+from cl.strategies.remembering import Remembering
+
+
+@dataclass
+class AGEM(Remembering):
+    """Never step against the gradient of the loss on remembered examples.
+
+    The update g becomes g − (g·r / r·r) r where g·r < 0, with r the gradient on `batch_size` examples drawn anew
+    at each step from `capacity` remembered ones. g is reduced over ranks, unscaled and not yet clipped.
+    Cost: a forward and backward pass of the drawn examples; 32 bytes an example.
+    When to use it: as a light constraint; replay of the same examples usually forgets less.
+    """
+
+    paper: ClassVar[str] = "Chaudhry et al., 2019: Efficient lifelong learning with A-GEM"
+
+    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+        if not len(self.buffer):
+            return gradients
+        parameters = {name: p for name, p in parameters_of(learner.network).items() if name in gradients}
+        loss = learner.step_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
+        reference = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+        reference = learner.sum(reference)
+        dot = torch.stack([(gradients[name] * r).sum() for name, r in reference.items()]).sum()
+        if dot >= 0:
+            return gradients
+        scale = dot / torch.stack([(r * r).sum() for r in reference.values()]).sum()
+        return {name: g - scale * reference[name] for name, g in gradients.items()}

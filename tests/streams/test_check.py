@@ -1,0 +1,79 @@
+"""What is wrong with a stream's data is told before a run, all of it at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cl.streams import scenarios
+from cl.streams.check import errors, warnings
+from cl.types import Corpus, Examples
+
+
+def sequence(name: str = "s", **labels: str) -> Corpus:
+    splits = {split: Examples([f"{split} {i}" for i in range(len(each))], list(each)) for split, each in labels.items()}
+    return Corpus(name, "sequence", splits)
+
+
+def token(**tags: list[str]) -> Corpus:
+    splits = {
+        split: Examples([[split, str(i)] for i in range(len(each))], [["O", tag] for tag in each])
+        for split, each in tags.items()
+    }
+    return Corpus("n", "token", splits)
+
+
+def told(corpora: list[Corpus], rule: Any = scenarios.by_corpus, **options: Any) -> list[str]:
+    return errors(rule(corpora, **options))
+
+
+def test_nothing_is_wrong_with_good_data() -> None:
+    corpora = [
+        sequence("s", train="ab", valid="a", test="ba"),
+        token(train=["B-x", "B-y"], valid=["O"], test=["B-y", "I-y"]),
+    ]
+    assert told(corpora) == told(corpora, scenarios.by_class, classes_per_experience=[1]) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"rule": scenarios.by_class, "classes_per_experience": [1]}])
+def test_labels_that_train_never_had(options: dict[str, Any]) -> None:
+    """Also where no experience would have them: class-incremental streams would drop them without a word."""
+    messages = told([sequence(train="ab", valid="a", test="cabc")], **options)
+    assert len(messages) == 1
+    assert "test has 2 examples of 'c', which train never has" in messages[0]
+    messages = told([token(train=["B-x"], valid=["I-z"], test=["B-y", "B-x"])], **options)
+    assert ["valid has 1 examples of 'z'" in messages[0], "test has 1 examples of 'y'" in messages[1]] == [True, True]
+
+
+def test_empty_splits() -> None:
+    corpus = sequence(train="ab", valid="", test="")
+    assert told([corpus]) == ["s: its test split is empty: check its files, stream.limit and stream.hold_out"]
+    assert len(errors(scenarios.by_corpus([corpus]), needs_valid=True)) == 2
+
+
+def test_classes_without_a_training_example() -> None:
+    experiences = scenarios.by_corpus([sequence(train="aaab", valid="a", test="ab")])
+    (message,) = errors(scenarios.limit(experiences, {"train": 1}, seed=0))
+    assert "class 'b' has no training example; raise stream.limit.train" in message
+
+
+def test_every_mistake_is_told() -> None:
+    assert (
+        len(told([sequence("s", train="ab", valid="a", test="c"), sequence("t", train="a", valid="b", test="")])) == 3
+    )
+
+
+def test_warnings() -> None:
+    corpus = sequence(train="ab", valid="a", test="aab")
+    inputs = ["train 0", "train 1", "new"]
+    repeated = replace(corpus, splits=corpus.splits | {"test": Examples(inputs, list("aab"))})
+    one, overlap = warnings(scenarios.by_corpus([repeated]))
+    assert "one experience: nothing can be forgotten" in one
+    assert "s: 2 of 3 test examples stand in train too; stream.drop_overlap=true drops them from train" in overlap
+
+    stray = token(train=["B-x", "I-x", "B-y"], valid=[], test=["B-x"])
+    stray_tags, *empty = warnings(scenarios.by_class([stray], [1]))
+    assert "x, y: 1 tags in train continue an entity that never began" in stray_tags
+    assert empty == ["x: no validation examples", "y: no validation examples"]

@@ -1,0 +1,159 @@
+"""Rules from corpora to experiences: who gets which class and which example, drawn from the seed alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from cl.streams import scenarios
+from cl.types import SPLITS, Corpus, Examples, Experience, UserError
+
+
+def sequences(name: str, labels: str, num: int = 4, splits: tuple[str, ...] = SPLITS) -> Corpus:
+    """`num` texts of each label in each split."""
+    every = [(f"{name} {split} {label}{i}", label) for split in splits for i in range(num) for label in labels]
+    by_split = {s: [e for e in every if f" {s} " in e[0]] for s in splits}
+    return Corpus(name, "sequence", {s: Examples(*map(list, zip(*rows, strict=True))) for s, rows in by_split.items()})
+
+
+def sentences(name: str = "ner", num: int = 12) -> Corpus:
+    """Sentences with entities of types a, b and c in turn, every fourth with none, every fifth with two."""
+
+    def tags(i: int) -> list[str]:
+        first = "O" if i % 4 == 3 else f"B-{'abc'[i % 3]}"
+        return [first, "O", "B-a" if i % 5 == 4 else "O"]
+
+    def split(s: str) -> Examples:
+        return Examples([[s, str(i), "x"] for i in range(num)], [tags(i) for i in range(num)])
+
+    return Corpus(name, "token", {s: split(s) for s in SPLITS})
+
+
+def texts(experience: Experience, name: Any) -> list[Any]:
+    split = experience.split(name)
+    return [sample.get("text") or tuple(sample["tokens"]) for sample in split]
+
+
+# ------------------------------------------------------------------------------------- domains and tasks
+
+
+def test_domain_incremental_shares_labels() -> None:
+    first, second = scenarios.by_corpus([sequences("a", "xy"), sequences("b", "yz")])
+    assert (first.index, second.index) == (0, 1)
+    assert (first.name, second.name) == ("a", "b")
+    assert (first.columns, second.columns) == (("x", "y"), ("y", "z"))
+    assert scenarios.columns_after([first, second], 0) == {"sequence": ("x", "y")}
+    assert scenarios.columns_after([first, second], 1) == {"sequence": ("x", "y", "z")}
+
+
+def test_task_incremental_keeps_labels_apart() -> None:
+    experiences = scenarios.by_corpus([sequences("a", "xy"), sequences("b", "xy")], "own")
+    assert [e.task_label for e in experiences] == [0, 1]
+    assert scenarios.columns_after(experiences, 1) == {"sequence": ("a/x", "a/y", "b/x", "b/y")}
+
+
+def test_kinds_mix() -> None:
+    experiences = scenarios.by_corpus([sequences("a", "xy"), sentences()])
+    assert scenarios.columns_after(experiences, 1) == {
+        "sequence": ("x", "y"),
+        "token": ("O", "B-a", "I-a", "B-b", "I-b", "B-c", "I-c"),
+    }
+
+
+# ---------------------------------------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ([2], ["ab", "cd", "e"]),  # what is left over comes last, and nothing is dropped
+        ([3, 1], ["abc", "d", "e"]),
+        ([9], ["abcde"]),
+    ],
+)
+def test_class_incremental_sizes(sizes: list[int], groups: list[str]) -> None:
+    experiences = scenarios.by_class([sequences("s", "ecabd")], sizes)
+    assert ["".join(e.classes) for e in experiences] == groups
+    assert [e.name for e in experiences] == ["+".join(group) for group in groups]
+
+
+def test_class_incremental_texts_go_to_the_experience_of_their_label() -> None:
+    corpus = sequences("s", "abcd")
+    experiences = scenarios.by_class([corpus], [2])
+    for name in SPLITS:
+        for e in experiences:
+            assert {sample["label"] for sample in e.split(name)} == set(e.classes)
+        assert sorted(t for e in experiences for t in texts(e, name)) == sorted(corpus.splits[name].inputs)
+
+
+def test_class_order_goes_across_corpora() -> None:
+    corpora = [sequences("s", "abc"), sequences("t", "xb")]
+    experiences = scenarios.by_class(corpora, [2], order=list("cxba"))
+    assert [(e.name, "".join(e.classes)) for e in experiences] == [("s:c+b", "cb"), ("s:a", "a"), ("t:x+b", "xb")]
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [("abz", "names 'z'; the classes are: a, b, c"), ("ab", "leaves out c"), ("abca", "names 'a' twice")],
+)
+def test_class_order_names_every_class_once(order: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"stream.class_order {message}"):
+        scenarios.by_class([sequences("s", "abc")], [1], order=list(order))
+
+
+def test_class_incremental_sentences() -> None:
+    corpus = sentences()
+    experiences = scenarios.by_class([corpus], [1])
+    assert [e.classes for e in experiences] == [("O", f"B-{x}", f"I-{x}") for x in "abc"]
+    assert [e.scored for e in experiences] == [{"a"}, {"b"}, {"c"}]
+    # Train: each sentence once, with one that owns a type of its entities, whose types alone are visible.
+    owners = [{tag[2:] for tag in tags} - {""} for tags in corpus.splits["train"].labels]
+    assert Counter(i for e in experiences for i in e.train.indices) == Counter(range(12))
+    for e in experiences:
+        (kind,) = e.scored or ()
+        assert all(not owners[i] or kind in owners[i] for i in e.train.indices)
+        assert {tag for sample in e.train for tag in sample["tags"]} <= set(e.classes)
+        # Valid and test: every sentence.
+        assert list(e.test.indices) == list(range(12)) == list(e.valid.indices)
+    assert all(e.test.examples is corpus.splits["test"] for e in experiences)
+
+
+def test_the_seed_alone_decides() -> None:
+    def train(seed: int) -> list[list[int]]:
+        return [list(e.train.indices) for e in scenarios.by_class([sentences(num=40)], [1], seed=seed)]
+
+    assert train(0) == train(0) != train(1)
+
+
+# ------------------------------------------------------------------------------ order, limits, held out
+
+
+def test_reorder() -> None:
+    experiences = scenarios.by_corpus([sequences(name, "xy") for name in "abc"], "own")
+    moved = scenarios.reorder(experiences, ["c", "a"])
+    assert [(e.name, e.index, e.task_label) for e in moved] == [("c", 0, 0), ("a", 1, 1)]
+    for order, message in ((["a", "z"], "no experience is called 'z'; there are: a, b, c"), (["a", "a"], "'a' twice")):
+        with pytest.raises(UserError, match=f"stream.order.*{message}"):
+            scenarios.reorder(experiences, order)
+
+
+def test_limit_draws_the_same_from_shared_splits() -> None:
+    experiences = scenarios.limit(scenarios.by_class([sentences(num=30)], [1]), {"train": 3, "test": 7}, seed=0)
+    assert [len(e.train) for e in experiences] == [3, 3, 3]
+    assert {len(e.valid) for e in experiences} == {30}
+    assert len({tuple(e.test.indices) for e in experiences}) == 1
+    assert list(experiences[0].test.indices) == sorted(experiences[0].test.indices)
+    assert len(scenarios.limit(experiences, {"test": 100}, seed=0)[0].test) == 7
+
+
+def test_hold_out_cuts_only_what_is_missing() -> None:
+    corpus = sequences("s", "ab", num=50, splits=("train",))
+    held = scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=0)
+    assert {name: len(split) for name, split in held.splits.items()} == {"train": 72, "valid": 10, "test": 18}
+    assert sorted(t for split in held.splits.values() for t in split.inputs) == sorted(corpus.splits["train"].inputs)
+    assert held == scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=0)
+    assert held != scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=1)
+    whole = sequences("s", "ab")
+    assert scenarios.hold_out(whole, {}, seed=0) == whole

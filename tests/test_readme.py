@@ -1,0 +1,77 @@
+"""What the README shows is what there is: its table, its configuration, its plugin and its program."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from cl.build import build_strategy
+from cl.config import load
+from cl.strategies import STRATEGIES
+from cl.strategies.plugin import Plugin
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def strategies_markdown() -> str:
+    """The table of plugins, from their docstrings and fields."""
+    rows = [
+        (f"`{name}`", _first_paragraph(plugin), plugin.paper, _options(plugin)) for name, plugin in STRATEGIES.items()
+    ]
+    lines = [("plugin", "idea", "paper", "options"), ("---",) * 4, *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', r'\|') for cell in line)} |\n" for line in lines)
+
+
+def _first_paragraph(plugin: type[Plugin]) -> str:
+    return " ".join((plugin.__doc__ or "").split("\n\n")[0].split())
+
+
+def _options(plugin: type[Plugin]) -> str:
+    return ", ".join(f"`{f.name}={f.default}`" for f in fields(plugin) if f.init)
+
+
+def block(language: str, containing: str) -> str:
+    """The README's code block in a language that contains a text."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return next(found for found in blocks if containing in found)
+
+
+def test_table_of_strategies() -> None:
+    shown = README.partition("<!-- strategies -->\n")[2].partition("<!-- end -->")[0]
+    assert shown == strategies_markdown(), f"README.md should hold this table:\n{strategies_markdown()}"
+
+
+def test_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(block("yaml", "corpora:"), encoding="utf-8")
+    config = load(file)
+    for name, plugins in config.strategies.items():
+        build_strategy(plugins, name)
+
+
+def test_plugin_is_the_one_of_the_notebook() -> None:
+    """So it is run, there."""
+    notebook = json.loads((ROOT / "notebooks" / "03_your_strategy.ipynb").read_text(encoding="utf-8"))
+    assert any(block("python", "class L2Anchor") in "".join(cell["source"]) + "\n" for cell in notebook["cells"])
+
+
+@pytest.mark.slow
+def test_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less to learn, and results elsewhere."""
+    small = '"trainer.max_epochs=1", "stream.toy.num_train=30", "stream.toy.num_test=10", "wandb.mode=disabled"'
+    program = block("python", "EvaluationMatrix").replace('"trainer.max_epochs=4"', small)
+    program = program.replace('"runs/strengths"', repr(str(tmp_path / "strengths")))
+    monkeypatch.chdir(ROOT)
+    exec(compile(program, "README.md", "exec"), {})
+    assert (tmp_path / "strengths" / "report.html").exists()
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)|srcset=\"([^\"]+)\"|src=\"([^\"]+)\"", README))))
+def test_links(link: tuple[str, ...]) -> None:
+    path = "".join(link)
+    assert path.startswith("https://") or (ROOT / path).exists()
