@@ -153,7 +153,7 @@ class CellRun:
             "log_position": self.log.position,
             "wandb_id": self.wandb.logger.version if self.wandb.logger else None,
         }
-        checkpoint.save(self.cell.folder / "checkpoints", learner.experience.index, learner.total_steps, state)
+        checkpoint.save(self.cell.folder / "checkpoints", self.matrix.num_learnt, learner.total_steps, state)
 
     def _note_initial(self) -> None:
         if self.learner.initial is not None and self.matrix.initial is None:

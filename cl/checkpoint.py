@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, tensors and plain values only, the newest two of a cell.
 
-A file is named `e<experience>-s<step>-<digest>.pt`; the digest of its bytes tells a torn or damaged one.
+A file is named `e<experiences learnt>-s<steps taken>-<digest>.pt`, which sorts by age; the digest of its bytes tells
+a torn or damaged one.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class NoSpace(RuntimeError):
     """The disk has no room for a checkpoint; those written before are whole."""
 
 
-def save(folder: Path, experience: int, step: int, state: dict[str, Any]) -> None:
+def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -> None:
     """Writes a checkpoint under a temporary name, syncs, renames, and drops all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
     memory = io.BytesIO()
     torch.save(state, memory)
     content = memory.getbuffer()
-    path = folder / f"e{experience:04d}-s{step:08d}-{_digest(content)}.pt"
+    path = folder / f"e{num_learnt:04d}-s{num_steps:08d}-{_digest(content)}.pt"
     temporary = folder / "writing.tmp"
     try:
         with temporary.open("wb") as file:

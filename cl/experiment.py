@@ -50,22 +50,15 @@ def run(config: Config, *, resume: bool = False, compare: bool = True, stream: S
     if is_first():
         _refuse_mixture(cells, config, discard, resume)
     todo = [cell for cell in cells if discard or _status(cell.folder) != "finished"]
-    if not todo:
+    if not todo and ((folder / "report.html").exists() or not compare):
         _say(console, f"{folder}: every cell is finished; nothing to do")
         return
-    # Processes that failed once cannot be used again: a cell of several ranks gets a group of its own.
-    launched = "LOCAL_RANK" in os.environ
-    apart = not launched and num_processes(config.trainer) > 1 and len(cells) > 1
-    prepared = None if apart else prepare(config, stream)
-    if is_first():
-        for cell in todo if discard else ():
-            shutil.rmtree(cell.folder, ignore_errors=True)
-        if compare:
-            write_text(folder / "grid.yaml", to_yaml(config))
+    grid = folder / "grid.yaml" if compare else None
     try:
-        failed = _run_apart(todo) if prepared is None else _run_here(todo, prepared, console)
+        failed = _train(todo, config, stream, discard, grid, console) if todo else []
     except KeyboardInterrupt:
-        _say(console, f"interrupted; go on with: cl resume {folder if compare else cells[0].folder}")
+        if grid is None or grid.exists():
+            _say(console, f"interrupted; go on with: cl resume {cells[0].folder if grid is None else folder}")
         raise
     if compare and is_first() and len(failed) < len(cells):
         found = load_cells([folder])
@@ -74,6 +67,22 @@ def run(config: Config, *, resume: bool = False, compare: bool = True, stream: S
         _say(console, f"report: {report}")
     if failed:
         raise CellsFailed("failed: " + "; ".join(failed) + f". Fix the cause, then: cl resume {folder}")
+
+
+def _train(
+    cells: Sequence[Cell], config: Config, stream: Stream | None, discard: bool, grid: Path | None, console: Console
+) -> list[str]:
+    """Trains the cells, once it is clear that they can be trained; those that failed, and why."""
+    launched = "LOCAL_RANK" in os.environ
+    # Processes that failed once cannot be used again: of several cells of several ranks, each gets a group of its own.
+    apart = not launched and num_processes(config.trainer) > 1 and len(cells) > 1
+    prepared = None if apart else prepare(config, stream)
+    if is_first():
+        for cell in cells if discard else ():
+            shutil.rmtree(cell.folder, ignore_errors=True)
+        if grid is not None:
+            write_text(grid, to_yaml(config))
+    return _run_apart(cells) if prepared is None else _run_here(cells, prepared, console)
 
 
 def _run_here(cells: Sequence[Cell], prepared: Prepared, console: Console) -> list[str]:
@@ -88,6 +97,8 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, console: Console) -> li
             run.run()
             if is_first():
                 write_report(load_cells([cell.folder]), cell.folder)
+            if run.stop.made:  # while the report was written
+                raise KeyboardInterrupt
         except UserError:
             raise
         except Exception as error:

@@ -75,7 +75,7 @@ def flatten(state: Any, prefix: str = "") -> dict[str, Any]:
 def assert_same(a: Any, b: Any, tolerance: float = 0.0) -> None:
     """Two states agree: bit for bit, or within an absolute tolerance (of values of order 1)."""
     a, b = flatten(a), flatten(b)
-    assert a.keys() == b.keys()
+    assert a.keys() == b.keys(), a.keys() ^ b.keys()
     for key, value in a.items():
         if isinstance(value, Tensor) and value.is_floating_point():
             assert value.shape == b[key].shape, key

@@ -71,7 +71,9 @@ def test_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "strengths" / "report.html").exists()
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)|srcset=\"([^\"]+)\"|src=\"([^\"]+)\"", README))))
+@pytest.mark.parametrize(
+    "link", sorted(set(re.findall(r"\]\(([^)#]+)\)|srcset=\"([^\"]+)\"|src=\"([^\"]+)\"", README)))
+)
 def test_links(link: tuple[str, ...]) -> None:
     path = "".join(link)
     assert path.startswith("https://") or (ROOT / path).exists()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from runs import assert_same
 
 pytestmark = pytest.mark.faults
@@ -134,6 +135,18 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCapt
     assert "damaged" in caplog.text
 
 
+def test_the_end_of_an_experience_is_newer_than_its_last_step(tmp_path: Path) -> None:
+    """Both stand at the same number of steps, and digests sort by chance."""
+    from cl import checkpoint
+
+    for attempt in range(8):
+        checkpoint.save(tmp_path, 0, 10, {"ended": False, "attempt": attempt})
+        checkpoint.save(tmp_path, 1, 10, {"ended": True, "attempt": attempt})
+        state = checkpoint.load_newest(tmp_path)
+        assert state is not None
+        assert state["ended"]
+
+
 def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cl import checkpoint
 
@@ -153,15 +166,35 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_second_process_on_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(CONFIG))
-    first = start(tmp_path, "run", "c.yaml", "run.dir=r")
-    try:
-        while not (tmp_path / "r/tested/seed0/metrics.json").exists():
-            assert first.poll() is None
-            time.sleep(0.05)
-        second = start(tmp_path, "resume", "r")
-        output, _ = second.communicate(timeout=100)
-        assert second.returncode == 2
-        assert "another process is running" in output
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+    cell = tmp_path / "r" / "tested" / "seed0"
+    cell.mkdir(parents=True)
+    with FileLock(cell / ".lock"):
+        process = start(tmp_path, "run", "c.yaml", "run.dir=r")
+        output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2, output
+    assert "another process is running this cell" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["first rank", "second rank"])
+def test_one_of_two_ranks_is_killed(tmp_path: Path, victim: str) -> None:
+    """The other stops within a bounded time, and the run resumes to the same end."""
+    two = CONFIG | {"trainer": CONFIG["trainer"] | {"devices": 2}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(two))
+    straight = start(tmp_path, "run", "c.yaml", "run.dir=s")
+    output, _ = straight.communicate(timeout=280)
+    assert straight.returncode == 0, output
+    process = start(tmp_path, "run", "c.yaml", "run.dir=r")
+    while progress(tmp_path) < 2000:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    children = subprocess.run(
+        ["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(process.pid if victim == "first rank" else max(int(c) for c in children), signal.SIGKILL)
+    output, _ = process.communicate(timeout=90)  # ends when the pipe does: no rank is left behind
+    assert process.returncode != 0
+    resumed = start(tmp_path, "resume", "r")
+    output, _ = resumed.communicate(timeout=280)
+    assert resumed.returncode == 0, output
+    assert_same(*(essence(newest(tmp_path / run / "tested" / "seed0")) for run in ("s", "r")))
