@@ -5,11 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check clean
+.PHONY: help demo test test-faults check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## a small stream, a few strategies, a report: minutes on a CPU, no download
 	$(BIN)/cl run configs/run/demo.yaml
@@ -17,6 +17,9 @@ demo: $(INSTALLED)  ## a small stream, a few strategies, a report: minutes on a 
 
 test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 	$(BIN)/pytest -m "not slow" --nbmake tests notebooks
+
+test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
+	$(BIN)/pytest -m "faults or distributed" tests/faults tests/distributed
 
 check: $(INSTALLED)  ## style, types and the direction of imports
 	$(BIN)/ruff check

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from cl.build import Prepared, build_strategy, num_processes, prepare
 from cl.cell import Cell, CellRun, cells_of
-from cl.config import Config, to_yaml
+from cl.config import Config, load, to_yaml
 from cl.ranks import is_first
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
@@ -146,7 +145,7 @@ def _refuse_mixture(cells: Sequence[Cell], config: Config, discard: bool, resume
         cell = ours.get(folder)
         if cell and discard:
             continue
-        changed = differences(_config_of(folder), asdict(cell.config if cell else config))
+        changed = differences(asdict(load(folder / "config.yaml")), asdict(cell.config if cell else config))
         free = ("run", "wandb") if cell else ("run", "wandb", "strategies", "seeds")
         if changed := [key for key in changed if key.split(".")[0] not in free]:
             raise UserError(
@@ -164,15 +163,6 @@ def _status(folder: Path) -> str | None:
     """What became of a cell, None if it never started."""
     file = folder / "metrics.json"
     return str(read_json(file).get("status")) if file.exists() else None
-
-
-def _config_of(folder: Path) -> dict[str, Any]:
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    except Exception as error:
-        raise UserError(f"{folder}/config.yaml: cannot read: {error}. Choose another run.dir, or delete it") from error
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

@@ -29,6 +29,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
+MEMORIES = CONFIG | {"strategies": {"tested": {"der++": {"capacity": 20}, "agem": {"capacity": 20}}}}
+
+
 def start(folder: Path, *arguments: str, launcher: tuple[str, ...] = ("-m", "cl")) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
@@ -49,11 +52,18 @@ def essence(state: dict[str, Any]) -> dict[str, Any]:
     return {"learner": learner, "matrix": state["matrix"]}
 
 
+@pytest.fixture(scope="module", params=[CONFIG, MEMORIES], ids=["ewc+lwf+replay", "der++ +agem"])
+def config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A configuration to kill."""
+    chosen: dict[str, Any] = request.param
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def never_killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def never_killed(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> Path:
     """The cell of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("never")
-    (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
     process = start(folder, "run", "c.yaml", "run.dir=r")
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
@@ -67,7 +77,6 @@ def progress(folder: Path) -> int:
 
 def kill_and_resume(folder: Path, kills: int, rng: random.Random) -> None:
     """Kills the run `kills` times at random moments of training, evaluation or upkeep, then lets it finish."""
-    (folder / "c.yaml").write_text(yaml.safe_dump(CONFIG))
     for _ in range(kills):
         process = start(folder, *again(folder))
         before = progress(folder)
@@ -87,9 +96,10 @@ def again(folder: Path) -> tuple[str, ...]:
     return ("resume", "r") if (folder / "r" / "grid.yaml").exists() else ("run", "c.yaml", "run.dir=r")
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, kills: int) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(18, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
+def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: dict[str, Any], kills: int) -> None:
     straight = never_killed
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     kill_and_resume(tmp_path, kills, random.Random(kills))
     resumed = tmp_path / "r" / "tested" / "seed0"
     assert_same(essence(newest(straight)), essence(newest(resumed)))
@@ -100,10 +110,10 @@ def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, kills: int
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop(never_killed: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_asked_to_stop(never_killed: Path, tmp_path: Path, config: dict[str, Any], number: signal.Signals) -> None:
     """A checkpoint, exit code 130, a word on how to go on; and the same end."""
     straight = never_killed
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     process = start(tmp_path, "run", "c.yaml", "run.dir=r", "run.checkpoint_steps=1000")
     log = tmp_path / "r" / "tested" / "seed0" / "log.csv"
     deadline = time.monotonic() + 100
