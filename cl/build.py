@@ -36,9 +36,7 @@ class Prepared:
     """What all cells of a grid share: the stream, read and encoded once."""
 
     stream: Stream
-    tokenizer: Any
     evaluator: Evaluator
-    encoder: Encoder
 
 
 def build_stream(config: StreamConfig) -> Stream:
@@ -62,7 +60,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
     _, tokenizer = build_backbone(config.network, stream)
     encoder = Encoder(tokenizer, config.network.max_length, user_cache_path("cl"))
-    return Prepared(stream, tokenizer, Evaluator(stream.experiences, Store.build(stream.experiences, encoder)), encoder)
+    return Prepared(stream, Evaluator(stream.experiences, Store.build(stream.experiences, encoder)))
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:

@@ -33,7 +33,8 @@ class AfterStep(Callback):
 
 class BestEpoch(AfterStep):
     """Scores the validation split after each epoch; stops when it has not improved for `patience` epochs, and
-    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch."""
+    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch.
+    """
 
     def __init__(self, patience: int | None, keep_best: bool) -> None:
         self.patience, self.keep_best = patience, keep_best
@@ -95,7 +96,7 @@ class Checkpointer(AfterStep):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the optimizer's state back, and listens: Lightning has put its own handlers by now."""
-        self.stop.listen()
+        self.stop.take_over()
         if self.training is None:
             return
         (optimizer,) = trainer.optimizers
@@ -109,7 +110,8 @@ class Checkpointer(AfterStep):
 
     def after_step(self, trainer: Trainer, learner: Learner) -> None:
         """Saves if it is time to."""
-        if self.save is None:
+        ends = trainer.should_stop or learner.num_steps == learner.plan.num_steps
+        if self.save is None or ends:  # the checkpoint of the experience's end follows
             return
         if self.stop.made or self._due(learner):
             started = time.monotonic()

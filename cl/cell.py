@@ -36,7 +36,6 @@ from cl.signals import StopRequest
 from cl.strategies.plugin import stored_bytes
 from cl.types import Experience, UserError
 
-
 ENDS: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
     Diverged: "diverged",
@@ -91,8 +90,7 @@ class CellRun:
 
     def run(self) -> None:
         """From where the checkpoint stands to the end of the stream. KeyboardInterrupt: asked to stop, and saved."""
-        with self._sinks():
-            self.stop.listen()
+        with self._sinks(), self.stop.listening():
             for experience in self.experiences[self.matrix.num_learnt :]:
                 self._learn(experience)
                 if self.stop.made:
@@ -164,8 +162,8 @@ class CellRun:
         if self.training is not None and self.training["num_parts"] != parts:
             self.console.print(
                 f"warning: {self.cell.name} goes on inside an experience with {parts} shares a batch where it had "
-                f"{self.training['num_parts']}: the same to float tolerance, and dropout draws anew; exact only from an "
-                "experience's start",
+                f"{self.training['num_parts']}: the same to float tolerance, and dropout draws anew; exact only from "
+                "an experience's start",
                 style="yellow",
             )
 

@@ -44,8 +44,8 @@ def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -
             raise
         free = shutil.disk_usage(folder).free
         raise NoSpace(
-            f"{folder}: a checkpoint needs {len(content) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free; the one before "
-            "is whole. Make room, then resume"
+            f"{folder}: a checkpoint needs {len(content) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free; the one "
+            "before is whole. Make room, then resume"
         ) from error
     os.replace(temporary, path)
     for old in _files(folder)[:-KEPT]:

@@ -42,7 +42,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def resume(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]) -> None:
-    """Go on with an interrupted or failed run from the last finished experience of each cell."""
+    """Go on with an interrupted or failed run, each cell from its last checkpoint."""
     from cl import config as configuration
     from cl import experiment
     from cl.types import UserError

@@ -86,7 +86,7 @@ def _train(
 
 def _run_here(cells: Sequence[Cell], prepared: Prepared, console: Console) -> list[str]:
     """The cells that failed, and why."""
-    for warning in warnings(prepared.stream.experiences):
+    for warning in warnings(prepared.stream.experiences) + prepared.evaluator.store.warnings():
         _say(console, f"warning: {warning}", "yellow")
     failed = []
     for cell in cells:

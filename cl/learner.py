@@ -234,8 +234,8 @@ class Learner(LightningModule):
         )
         counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
         row: Row = [None] * len(self.evaluator.experiences)
-        for e, count in counts.items():
-            row[e] = self.evaluator.scores(e, count)
+        for e, found in counts.items():
+            row[e] = self.evaluator.scores(e, found)
         return row, self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
 
     # -------------------------------------------------------------------------------- what plugins may use

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -11,22 +14,37 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class StopRequest:
     """Remembers a request to stop until the next moment at which stopping loses nothing.
 
-    A second SIGINT stops at once. Calls from other threads than the main one change no handler.
+    A second SIGINT stops at once. Outside the main thread, where Python allows no handlers, nothing is heard.
     """
 
     def __init__(self) -> None:
         self.made = False
 
-    def listen(self) -> None:
-        """Takes over the signals (Lightning puts handlers of its own at each fit)."""
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes over the signals for a while, and gives them back."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.take_over()
         try:
+            yield
+        finally:
+            if in_main_thread():
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    def take_over(self) -> None:
+        """Puts the handlers (again: Lightning puts its own at each fit)."""
+        if in_main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._note)
-        except ValueError:  # not the main thread
-            return
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.made and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
         self.made = True
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread that Python delivers signals to."""
+    return threading.current_thread() is threading.main_thread()

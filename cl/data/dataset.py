@@ -23,9 +23,10 @@ class Store:
     `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `tables[e]` `[raw labels]` gives
     the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
-    `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `told[e]` bool
-    `[columns]`: those that the labels of `e` tell of. `own[e]`: the columns (from, to) that are the only
-    candidates for an example of `e`, or None.
+    `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `told[e]` bool `[columns]`: those that
+    the labels of `e` tell of. `own[e]`: the columns (from, to) that are the only candidates for an example of
+    `e`, or None. `splits[e, name]`: rows. `truncated` texts were cut off at the length limit; `replaced` words
+    have no sub-token and stand as the unknown token.
     """
 
     ids: Tensor
@@ -40,6 +41,8 @@ class Store:
     own: tuple[tuple[int, int] | None, ...]
     pad: int
     splits: dict[tuple[int, SplitName], Tensor]
+    truncated: int
+    replaced: int
 
     @classmethod
     def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
@@ -76,7 +79,21 @@ class Store:
             own=tuple(_own(e, seen) for e, seen in zip(experiences, columns, strict=True)),
             pad=encoder.tokenizer.pad_token_id or 0,
             splits={(e.index, name): _rows(e.split(name), parts) for e in experiences for name in SPLITS},
+            truncated=sum(e.truncated for e in encoded),
+            replaced=sum(e.replaced for e in encoded),
         )
+
+    def warnings(self) -> list[str]:
+        """What encoding lost."""
+        found = []
+        if self.truncated:
+            found.append(
+                f"{self.truncated} of {len(self.is_token)} texts are cut off at network.max_length (cl check tells "
+                "which experience's); words cut off from a test sentence count as not found"
+            )
+        if self.replaced:
+            found.append(f"{self.replaced} words have no sub-token in this vocabulary and stand as the unknown token")
+        return found
 
     def dataset(self, experience: int, split: SplitName) -> Dataset:
         """One split of one experience."""

@@ -89,7 +89,8 @@ class Encoder:
 
     def _sentences(self, sentences: list[list[str]]) -> tuple[list[list[int]], list[list[int]], int, int]:
         encoded = self._split(sentences)
-        ids, starts = list(encoded["input_ids"]), [_starts(e, len(s)) for e, s in zip(encoded.encodings, sentences)]
+        ids = list(encoded["input_ids"])
+        starts = [_starts(e, len(words)) for e, words in zip(encoded.encodings, sentences, strict=True)]
         replaced = 0
         for i, positions in enumerate(starts):
             lost = _lost(encoded.encodings[i], positions)

@@ -175,7 +175,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """The table as LaTeX's booktabs sets it; needs `\\usepackage{booktabs}`."""
+    r"""The table as LaTeX's booktabs sets it; needs `\usepackage{booktabs}`."""
 
     def entry(entry: Entry | None) -> str:
         if entry is None:

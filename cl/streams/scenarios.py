@@ -19,7 +19,10 @@ Candidates = Literal["seen", "own"]
 
 
 def hold_out(corpus: Corpus, fractions: dict[str, float], seed: int) -> Corpus:
-    """The corpus with the splits it lacks cut from its train split: `{"valid": 0.1}` takes a tenth."""
+    """The corpus with the splits it lacks cut from its train split: `{"valid": 0.1}` takes a tenth.
+
+    Of those, examples that stand in the rest of train a second time are dropped.
+    """
     splits = dict(corpus.splits)
     for name in SPLITS[1:]:
         if name not in splits:
@@ -145,7 +148,9 @@ def _cut(examples: Examples, fraction: float, rng: random.Random) -> tuple[Examp
     def pick(chosen: list[int]) -> Examples:
         return Examples([examples.inputs[i] for i in chosen], [examples.labels[i] for i in chosen])
 
-    return pick([i for i in range(len(examples)) if i not in held]), pick(sorted(held))
+    rest = [i for i in range(len(examples)) if i not in held]
+    known = {repr(examples.inputs[i]) for i in rest}
+    return pick(rest), pick([i for i in sorted(held) if repr(examples.inputs[i]) not in known])
 
 
 def _ordered(labels: list[list[str]], order: Sequence[str]) -> list[list[str]]:

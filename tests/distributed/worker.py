@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from conftest import tiny_config
 from conformance.test_conformance import KINDS, options
+from conftest import tiny_config
 from runs import configured, train
 
 from cl.build import prepare

@@ -12,7 +12,7 @@ from cl.models.backbone import Scratch, scratch
 
 Run = Any
 GOOD = "".join(f"text {i} of {label}\t{label}\n" for i in range(10) for label in ("yes", "no"))
-NER = "in O\nRome B-place\n\nAnn B-person\nsleeps O\n\n" * 6
+NER = "".join(f"in O\nRome{n} B-place\n\nAnn{n} B-person\nsleeps O\n\n" for n in range(6))
 REVIEWS = "{name: a, kind: sequence, format: tsv, text: 0, label: 1, train: a.tsv}"
 NAMES = "{name: n, kind: token, format: columns, train: n.txt}"
 

@@ -104,9 +104,7 @@ def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: di
     resumed = tmp_path / "r" / "tested" / "seed0"
     assert_same(essence(newest(straight)), essence(newest(resumed)))
     assert (straight / "matrix.json").read_text() == (resumed / "matrix.json").read_text()
-    assert [l.split(",")[:4] for l in (straight / "log.csv").read_text().splitlines()] == [
-        l.split(",")[:4] for l in (resumed / "log.csv").read_text().splitlines()
-    ]
+    assert (straight / "log.csv").read_text() == (resumed / "log.csv").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -166,7 +164,7 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(checkpoint.NoSpace, match="needs .* MB"):
+    with pytest.raises(checkpoint.NoSpace, match=r"needs .* MB"):
         checkpoint.save(tmp_path, 0, 2, {"step": 2})
     state = checkpoint.load_newest(tmp_path)
     assert state is not None
