@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,10 +12,11 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from cl.types import UserError
 
-log = logging.getLogger(__name__)
+disable_progress_bar()  # a bar for each cell's weights, also where nobody watches
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 # What the configs of encoder families call their dropout rates.
 DROPOUTS = (

@@ -107,7 +107,7 @@ def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: di
     assert (straight / "log.csv").read_text() == (resumed / "log.csv").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_asked_to_stop(never_killed: Path, tmp_path: Path, config: dict[str, Any], number: signal.Signals) -> None:
     """A checkpoint, exit code 130, a word on how to go on; and the same end."""
     straight = never_killed
