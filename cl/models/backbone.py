@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from cl.types import UserError
 
-disable_progress_bar()  # a bar for each cell's weights, also where nobody watches
+disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for each cell, also where nobody watches
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 # What the configs of encoder families call their dropout rates.
 DROPOUTS = (
