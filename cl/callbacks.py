@@ -63,7 +63,8 @@ class BestEpoch(AfterStep):
                 self.weights = {name: t.clone() for name, t in learner.network.state_dict().items()}
         else:
             self.waited += 1
-        trainer.should_stop = self.patience is not None and self.waited >= self.patience
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the best weights back."""

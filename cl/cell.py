@@ -111,6 +111,8 @@ class CellRun:
         learner = self.learner
         if self.training is None:
             learner.begin(experience)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         with _quiet():
             trainer, progress = self._trainer(experience)
             learner.sinks = [self.log.write, self.wandb.write, progress.write] if is_first() else []
@@ -268,5 +270,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        yield
-    logger.setLevel(level)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

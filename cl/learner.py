@@ -148,8 +148,8 @@ class Learner(LightningModule):
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next step belongs to."""
-        return self.num_steps // self.plan.steps_per_epoch
+        """The epoch of the newest step."""
+        return max(0, self.num_steps - 1) // self.plan.steps_per_epoch
 
     def on_train_start(self) -> None:
         if not self.num_steps:
@@ -175,8 +175,6 @@ class Learner(LightningModule):
         step = Step(self.experience, batch, self.network(batch))
         terms = {"task": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
         total = torch.stack(list(terms.values())).sum()
-        if not math.isfinite(total.item()):
-            self._diverged(terms)
         for name, term in terms.items():
             self._terms[name] = self._terms.get(name, 0.0) + term.detach()
         self._counts = batch.counts
@@ -185,10 +183,15 @@ class Learner(LightningModule):
         return total * batch.num_parts
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        total = self.sum({"total": torch.stack(list(self._terms.values())).sum()})["total"]
+        if not math.isfinite(total.item()):  # of all shares, so that every rank stops
+            self._diverged(self.sum(self._terms))
         for kind, (examples, _) in self._counts.items():
             if not examples and kind in self.network.heads:  # not in this step: no decay, no momentum either
-                for parameter in self.network.heads[kind].parameters():
-                    parameter.grad = None
+                parameters = list(self.network.heads[kind].parameters())
+                if not any(p.grad is not None and p.grad.any() for p in parameters):
+                    for parameter in parameters:
+                        parameter.grad = None
         if self.strategy.acts_on_gradients:
             old = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
             for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
@@ -213,10 +216,10 @@ class Learner(LightningModule):
                 "lr": rate,
                 "weight_decay": decay,
             }
-            for part, rate in (("backbone", options.learning_rate), ("heads", options.head_rate))
-            for decay, test in _decays(part, options.weight_decay)
+            for of_heads, rate in ((False, options.learning_rate), (True, options.head_rate))
+            for decay, test in _decays(of_heads, options.weight_decay)
         ]
-        fused = self.trainer.precision != "16-mixed"  # a fused step unscales by itself, before plugins could see
+        fused = not str(self.trainer.precision).endswith("-mixed")  # Lightning would refuse to clip a fused step
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], fused=fused)
         start, end = self.plan.start, self.plan.num_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end))
@@ -305,8 +308,8 @@ class Learner(LightningModule):
         )
 
 
-def _decays(part: str, weight_decay: float) -> list[tuple[float, Callable[[str, Tensor], bool]]]:
+def _decays(of_heads: bool, weight_decay: float) -> list[tuple[float, Callable[[str, Tensor], bool]]]:
     return [
-        (weight_decay, lambda name, p: name.startswith(part) and p.ndim > 1),
-        (0.0, lambda name, p: name.startswith(part) and p.ndim <= 1),
+        (weight_decay, lambda name, p: name.startswith("heads.") == of_heads and p.ndim > 1),
+        (0.0, lambda name, p: name.startswith("heads.") == of_heads and p.ndim <= 1),
     ]

@@ -189,9 +189,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What the network says of one kind's targets: `logits` float32 `[N, C]`, `features` `[N, H]`."""
+    """What the network says of one kind's targets: `logits` float32 `[N, C]`, `features` `[N, H]`.
+
+    `raw`: the logits before classes that are no candidates were masked.
+    """
 
     logits: Tensor
+    raw: Tensor
     features: Tensor
     targets: Targets
 

@@ -83,6 +83,11 @@ class Store:
             replaced=sum(e.replaced for e in encoded),
         )
 
+    def own_spans(self, kind: Kind, before: int) -> list[tuple[int, int]]:
+        """The private columns of each experience of a kind before one; empty where columns are shared."""
+        found = [(e, span) for e, span in enumerate(self.own[:before]) if span is not None]
+        return [span for e, span in found if bool(self.is_token[self.splits[e, "train"][0]]) == (kind == "token")]
+
     def warnings(self) -> list[str]:
         """What encoding lost."""
         found = []
@@ -151,10 +156,11 @@ class Dataset:
         """
         columns, owner = self.labels()
         of_token = self.store.is_token[self.rows][owner]
-        group = torch.where(of_token & (columns > 0), (columns + 1) // 2 * 2 - 1, columns)  # I-x counts as B-x
+        outside = torch.tensor([span[0] if span else 0 for span in self.store.own])[self.experience][owner]
+        local = columns - outside
+        group = torch.where(of_token & (local > 0), outside + (local + 1) // 2 * 2 - 1, columns)  # I-x counts as B-x
         frequency = torch.bincount(group)
-        if of_token.any():
-            frequency[0] = len(group) + 1  # O is the last choice
+        frequency[group[of_token & (local == 0)]] = len(group) + 1  # O is the last choice
         by_frequency = frequency.argsort(stable=True)
         rarest = by_frequency.argsort()[group]
         first = torch.full((len(self),), len(frequency) - 1).scatter_reduce(0, owner, rarest, "amin")

@@ -49,7 +49,7 @@ class Backbone(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model = model.train()  # a pretrained one comes in eval mode, without dropout
         self.hidden: int = model.config.hidden_size
         for parameter in unused_parameters(model):
             parameter.requires_grad_(False)

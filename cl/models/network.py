@@ -55,10 +55,10 @@ class Network(nn.Module):
         else:
             features = hidden[targets.rows, targets.positions]
         head = self.head(kind)
-        logits = head(self.dropout(features))
+        logits = raw = head(self.dropout(features))
         if targets.candidates is not None:
-            logits = logits.masked_fill(~targets.candidates[:, : head.num_columns], MASKED)
-        return Output(logits, features, targets)
+            logits = raw.masked_fill(~targets.candidates[:, : head.num_columns], MASKED)
+        return Output(logits, raw, features, targets)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:

@@ -47,7 +47,7 @@ class DERPlusPlus(Remembering):
                 continue
             stored = self.logits[kind][experience].to(output.logits)
             place = torch.searchsorted(words.to(found.device), output.targets.words).clamp(max=len(words) - 1)
-            squares = (output.logits[:, : stored.shape[1]] - stored[place]).square().mean(1)
+            squares = (output.raw[:, : stored.shape[1]] - stored[place]).square().mean(1)
             found = torch.where(words.to(found.device)[place] == output.targets.words, squares, found)
         return found
 
@@ -73,6 +73,6 @@ class DERPlusPlus(Remembering):
         with torch.no_grad():
             for batch in learner.each(data, self.batch_size):
                 output = learner.network(batch)[kind]
-                logits[torch.searchsorted(words, output.targets.words.cpu())] = output.logits.cpu()
+                logits[torch.searchsorted(words, output.targets.words.cpu())] = output.raw.cpu()
         learner.network.train()
         return words, learner.sum({"logits": logits})["logits"]

@@ -35,6 +35,8 @@ class Quadratic:
 
     def __call__(self, parameters: dict[str, Tensor]) -> Tensor:
         """The value at these parameters; rows that a head has grown since are free."""
+        for state in (self.curvature, self.centre):  # a checkpoint brings them on the CPU
+            state.update({name: t.to(parameters[name].device) for name, t in state.items()})
         terms = [
             (a * (parameters[name][: len(a)] - self.centre[name]) ** 2).sum() for name, a in self.curvature.items()
         ]
@@ -48,7 +50,7 @@ class EWC(Plugin):
     `strength` ≥ 0 weighs ½ Σ F(θ − θ*)², usual values are 10² to 10⁶; the empirical Fisher of an experience
     is the mean over `num_examples` of its training examples (0: all) of the squared gradient of one example's
     log-likelihood. Cost: one backward pass an example after each experience; two copies of the parameters,
-    whatever the number of experiences. When to use it: nothing may be stored, tasks share one head.
+    whatever the number of experiences. When to use it: nothing may be stored, experiences share one head.
     """
 
     paper: ClassVar[str] = "Kirkpatrick et al., 2017: Overcoming catastrophic forgetting in neural networks"

@@ -11,7 +11,7 @@ from torch import Tensor
 from cl.models.network import Network, frozen_copy
 from cl.strategies.functional import distillation
 from cl.strategies.plugin import Learner, Plugin
-from cl.types import Experience, Step
+from cl.types import Experience, Kind, Output, Step
 
 
 @dataclass
@@ -33,11 +33,14 @@ class LwF(Plugin):
         if self.teacher is None:
             return None
         with torch.no_grad():
-            old = self.teacher(step.batch)
-        known = [kind for kind in step.outputs if kind in old]
-        return self.strength * step.mean(
-            lambda kind, output: distillation(output.logits, old[kind].logits, self.temperature), known
-        )
+            old = self.teacher.to(step.batch.row.device)(step.batch)  # a checkpoint brings it on the CPU
+
+        def distance(kind: Kind, output: Output) -> Tensor:
+            spans = learner.store.own_spans(kind, step.experience.index) or [(0, old[kind].raw.shape[1])]
+            each = [distillation(output.raw[:, a:b], old[kind].raw[:, a:b], self.temperature) for a, b in spans]
+            return torch.stack(each).sum(0)
+
+        return self.strength * step.mean(distance, [kind for kind in step.outputs if kind in old])
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         self.teacher = frozen_copy(learner.network)

@@ -41,4 +41,5 @@ class Remembering(Plugin):
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         data = learner.store.dataset(experience.index, "train")
         policy = POLICIES[self.policy]
-        self.buffer.add(data.rows, experience.index, data.groups(), policy, learner.generator("buffer"))
+        groups = data.groups() * 2 + learner.store.is_token[data.rows]  # columns of two kinds are two classes
+        self.buffer.add(data.rows, experience.index, groups, policy, learner.generator("buffer"))
