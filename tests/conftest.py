@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-os.environ.update(WANDB_MODE="offline", HF_HUB_OFFLINE="1", CL_TESTING="1")
+os.environ.update(WANDB_MODE="offline", HF_HUB_OFFLINE="1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny tensors gain nothing from more
 
 from cl.build import Prepared, prepare
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig
