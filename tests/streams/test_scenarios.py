@@ -157,3 +157,10 @@ def test_hold_out_cuts_only_what_is_missing() -> None:
     assert held != scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=1)
     whole = sequences("s", "ab")
     assert scenarios.hold_out(whole, {}, seed=0) == whole
+
+
+def test_what_is_held_out_does_not_stand_in_train() -> None:
+    twice = Examples([f"text {n // 2}" for n in range(40)], ["yes", "no"] * 20)
+    held = scenarios.hold_out(Corpus("a", "sequence", {"train": twice, "test": twice}), {"valid": 0.25}, seed=0)
+    assert 0 < len(held.splits["valid"]) < 10
+    assert not set(held.splits["valid"].inputs) & set(held.splits["train"].inputs)

@@ -144,8 +144,12 @@ def test_data_loaders(mixed: Stream) -> None:
 
 # ------------------------------------------------------------------------- scenarios built with Avalanche
 
-TEXTS = [{"text": "good", "label": "yes"}, {"text": "bad", "label": "no"}] * 10
-TAGGED = [{"tokens": ["in", "Rome"], "tags": ["O", "B-place"]}, {"tokens": ["hi"], "tags": ["O"]}] * 5
+TEXTS = [{"text": f"{w} {n}", "label": label} for n in range(10) for w, label in (("good", "yes"), ("bad", "no"))]
+TAGGED = [
+    sample
+    for n in range(5)
+    for sample in ({"tokens": ["in", f"Rome{n}"], "tags": ["O", "B-place"]}, {"tokens": [f"hi{n}"], "tags": ["O"]})
+]
 
 
 def scenario(train: list[list[Any]], **others: list[list[Any]]) -> CLScenario:
