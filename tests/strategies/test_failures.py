@@ -1,0 +1,29 @@
+"""What goes wrong in a step is named: the loss term that is not finite, the plugin and seam that raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from runs import configured, train
+
+from cl.build import Prepared
+from cl.learner import Diverged
+from cl.strategies.plugin import Learner, Plugin, PluginError, Strategy
+
+
+def test_a_loss_that_is_not_finite(prepared: Callable[[str], Prepared]) -> None:
+    config = configured("sequence", {})
+    config = replace(config, training=replace(config.training, learning_rate=1e300))
+    with pytest.raises(Diverged, match=r"not finite in experience 0 \(books\), step [1-9]\d*: task = nan"):
+        train(prepared("sequence"), config)
+
+
+def test_a_plugin_that_raises() -> None:
+    class Broken(Plugin):
+        def after_step(self, learner: Learner) -> None:
+            raise ZeroDivisionError("oh")
+
+    with pytest.raises(PluginError, match="plugin 'broken' failed in after_step: ZeroDivisionError: oh"):
+        Strategy({"broken": Broken()}).notify("after_step", None)
