@@ -56,6 +56,8 @@ def build_stream(config: StreamConfig) -> Stream:
 def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     """Reads, checks and encodes the stream: once for all cells."""
     stream = build_stream(config.stream) if stream is None else stream
+    if config.evaluate.split == "valid":
+        stream = Stream(scenarios.for_selection(stream.experiences))
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
     _, tokenizer = build_backbone(config.network, stream)
@@ -66,6 +68,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
 def data_errors(config: Config, stream: Stream) -> list[str]:
     """Mistakes in the data that a run cannot start with."""
     needs_valid = config.training.patience is not None or config.training.keep_best
+    needs_valid |= config.evaluate.split == "valid"
     return check.errors(stream.experiences, needs_valid)
 
 

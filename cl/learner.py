@@ -173,7 +173,7 @@ class Learner(LightningModule):
         torch.manual_seed(derive_seed(self.seed, self.experience.index, self.num_steps, batch.part))
         batch = self.strategy.pipe("on_batch", self, batch)
         step = Step(self.experience, batch, self.network(batch))
-        terms = {"task": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
+        terms = {"labels": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
         total = torch.stack(list(terms.values())).sum()
         for name, term in terms.items():
             self._terms[name] = self._terms.get(name, 0.0) + term.detach()

@@ -89,8 +89,12 @@ class NetworkConfig:
 
 @dataclass
 class EvaluateConfig:
-    """`initial`: score every experience before any training, for forward transfer. `batch_size` a rank."""
+    """`split`: what scores are measured on, test; or valid, to choose options by: test is then never read.
 
+    `initial`: score every experience before any training, for forward transfer. `batch_size` a rank.
+    """
+
+    split: Literal["test", "valid"] = "test"
     initial: bool = False
     batch_size: int = 64
 

@@ -19,8 +19,8 @@ def loss_chart(cells: Sequence[Cell]) -> Chart:
     chosen = {label: comparable(group)[0] for label, group in by_label(cells).items()}
     logs = {label: _terms(read_log(cell.path / "log.csv")) for label, cell in chosen.items()}
     logs = {label: log for label, log in logs.items() if log}
-    terms = sorted({term for log in logs.values() for term in log}, key=lambda term: (term != "task", term))
-    look = {term: Style("ink", MARKERS[0], "-") if term == "task" else _term_style(i) for i, term in enumerate(terms)}
+    terms = sorted({term for log in logs.values() for term in log}, key=lambda term: (term != "labels", term))
+    look = {term: Style("ink", MARKERS[0], "-") if term == "labels" else _term_style(i) for i, term in enumerate(terms)}
     panels = tuple(_loss_panel(label, log, look) for label, log in logs.items())
     caption = "Loss terms of one run a strategy (its first seed) against the training step, smoothed by local means."
     return Chart("losses", "Losses", caption, panels, look)

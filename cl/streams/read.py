@@ -45,7 +45,8 @@ def split_overlap(corpus: Corpus) -> dict[tuple[str, str], int]:
     """`{("test", "train"): 169}`: how many inputs of a split also stand in an earlier one, where any do."""
     keys = {name: _keys(corpus.splits[name], corpus.kind) for name in SPLITS if name in corpus.splits}
     known = {name: set(each) for name, each in keys.items()}
-    pairs = combinations(keys, 2)
+    # A split that stands in for another (validation for test, while options are chosen) overlaps by intent.
+    pairs = [(a, b) for a, b in combinations(keys, 2) if corpus.splits[a] is not corpus.splits[b]]
     counts = {(later, earlier): sum(key in known[earlier] for key in keys[later]) for earlier, later in pairs}
     return {pair: count for pair, count in counts.items() if count}
 

@@ -119,6 +119,11 @@ def limit(experiences: Sequence[Experience], sizes: dict[str, int], seed: int) -
     ]
 
 
+def for_selection(experiences: Sequence[Experience]) -> list[Experience]:
+    """The same experiences with their validation examples for a test split: what the choice of options may see."""
+    return [replace(experience, test=experience.valid) for experience in experiences]
+
+
 def labels_of(corpus: Corpus) -> list[str]:
     """The labels or entity types of the train split, sorted."""
     labels = corpus.splits["train"].labels

@@ -50,7 +50,7 @@ def test_what_a_cell_leaves(cl_command: Run, folder: Path, monkeypatch: pytest.M
     assert read(cell / "metrics.json")["status"] == "finished"
     assert yaml.safe_load((cell / "config.yaml").read_text())["training"]["batch_size"] == 8
     assert read(cell / "environment.json")["seed"] == 0
-    assert (cell / "log.csv").read_text().startswith("experience,epoch,step,name,value\n0,0,1,loss/task,")
+    assert (cell / "log.csv").read_text().startswith("experience,epoch,step,name,value\n0,0,1,loss/labels,")
 
     code, output = cl_command("report", "out", "--out", "elsewhere")
     assert code == 0

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from cl.build import build_stream, prepare
+from cl.config import load
+
 Run = Any
 OWN = """
 from avalanche.benchmarks import benchmark_from_datasets
@@ -91,3 +94,17 @@ def test_it_runs_as_a_module(folder: Path) -> None:
     done = python(folder, "-m", "cl", "run", "tiny.yaml", "training.batch_size=0")
     assert done.returncode == 2
     assert done.stderr == "error: 'training.batch_size=0': training.batch_size is 0: give a number from 1 up\n"
+
+
+def test_options_are_chosen_without_the_test_split(cl_command: Run, folder: Path) -> None:
+    """`evaluate.split=valid` scores validation examples, and the text of no test example is ever encoded."""
+    config = load(Path("tiny.yaml"), ["evaluate.split=valid"])
+    prepared = prepare(config)
+    store = prepared.evaluator.store
+    for experience in build_stream(config.stream):
+        assert store.splits[experience.index, "test"].tolist() == store.splits[experience.index, "valid"].tolist()
+    num_examples = sum(len(split) for e in prepared.stream for split in (e.train, e.valid) if e.kind == "sequence")
+    assert int((~store.is_token).sum()) == num_examples
+    code, output = cl_command("run", "tiny.yaml", "run.dir=out", "evaluate.split=valid")
+    assert code == 0
+    assert "stand in" not in output

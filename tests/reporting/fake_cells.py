@@ -94,7 +94,7 @@ def _write_log(path: Path, strategy: str, seed: int, num_learnt: int) -> None:
     log = RunLog(path)
     for step in range(num_learnt * 120):
         local = step % 120
-        values = {"loss/task": 0.15 + 0.6 * np.exp(-local / 25) + rng.normal(0, 0.03), "lr": 5e-5}
+        values = {"loss/labels": 0.15 + 0.6 * np.exp(-local / 25) + rng.normal(0, 0.03), "lr": 5e-5}
         values |= {f"loss/{plugin}": 0.02 * (step // 120) * local / 120 for plugin in PLUGINS.get(strategy, ())}
         log.write(step // 120, 0, step, values)
     log.close()

@@ -49,7 +49,7 @@ def test_an_offline_run_holds_everything(tmp_path, capsys):
     sink = open_logger(tmp_path, project="cl", name="ewc", config={"seeds": [0, 1]}, tags=["toy"], run_id="abc123")
     assert sink.logger is not None and os.environ.get("WANDB_MODE") is None
     assert f"wandb sync {sink.sync_dir}" in capsys.readouterr().out
-    sink.write(0, 0, 7, {"loss": 0.5, "loss/task": 0.4})
+    sink.write(0, 0, 7, {"loss": 0.5, "loss/labels": 0.4})
     matrix = fake_matrix("ewc", 0, NAMES, num_learnt=1)
     sink.log_row(matrix)
     matrix = fake_matrix("ewc", 0, NAMES)
@@ -60,14 +60,14 @@ def test_an_offline_run_holds_everything(tmp_path, capsys):
     found = list(records(next(tmp_path.glob("wandb/offline-run-*/run-abc123.wandb"))))
     history = [items(record.history.item) for kind, record in found if kind == "history"]
     training, first, second = history[:3]
-    assert (training["loss/task"], training["step"], training["experience"]) == (0.4, 7, 0)
+    assert (training["loss/labels"], training["step"], training["experience"]) == (0.4, 7, 0)
     assert first["score/books"] == matrix.array()[0, 0] and first["experience"] == 0
     assert "forgetting" not in first  # one experience cannot be forgotten yet
     assert second["score/<b> x*"] == matrix.array()[1, 1] and second["experience"] == 1
 
     axes = {r.metric.name or r.metric.glob_name: r.metric.step_metric for kind, r in found if kind == "metric"}
     assert axes["score/*"] == axes["average_score"] == axes["forgetting"] == "experience"
-    assert axes["loss"] == axes["loss/task"] == "step"
+    assert axes["loss"] == axes["loss/labels"] == "step"
 
     config = {u.key: u.value_json for kind, r in found if kind == "run" for u in r.run.config.update}
     assert json.loads(config["seeds"]) == [0, 1]

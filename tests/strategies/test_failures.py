@@ -16,7 +16,7 @@ from cl.strategies.plugin import Learner, Plugin, PluginError, Strategy
 def test_a_loss_that_is_not_finite(prepared: Callable[[str], Prepared]) -> None:
     config = configured("sequence", {})
     config = replace(config, training=replace(config.training, learning_rate=1e300))
-    with pytest.raises(Diverged, match=r"not finite in experience 0 \(books\), step [1-9]\d*: task = nan"):
+    with pytest.raises(Diverged, match=r"not finite in experience 0 \(books\), step [1-9]\d*: labels = nan"):
         train(prepared("sequence"), config)
 
 
