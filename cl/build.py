@@ -98,7 +98,10 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
         if options is not None and not isinstance(options, dict):
             raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
         built[plugin] = instantiate(_plugin(plugin, where), options, where)
-    return Strategy(built)
+    try:
+        return Strategy(built)
+    except UserError as error:
+        raise UserError(f"strategies.{name}: {error}") from error
 
 
 def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:

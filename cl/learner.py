@@ -172,7 +172,7 @@ class Learner(LightningModule):
         # Dropout too is a function of (seed, experience, step, share): nothing to save, nothing to restore.
         torch.manual_seed(derive_seed(self.seed, self.experience.index, self.num_steps, batch.part))
         batch = self.strategy.pipe("on_batch", self, batch)
-        step = Step(self.experience, batch, self.network(batch))
+        step = self.strategy.pipe("on_step", self, Step(self.experience, batch, self.network(batch)))
         terms = {"labels": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
         total = torch.stack(list(terms.values())).sum()
         for name, term in terms.items():
@@ -232,9 +232,15 @@ class Learner(LightningModule):
         learnt = self.experience.index
         chosen = range(len(self.evaluator.experiences)) if which is None else which
         chosen = [e for e in chosen if self.evaluator.measurable(e, learnt)]
-        counts = self.evaluator.counts(
-            self.network, chosen, split, lambda data: self.each(data, self.evaluate_batch_size)
-        )
+        by_network: dict[Network, list[int]] = {}
+        for e in chosen:
+            network = self.strategy.pipe("network_for", self, self.network, self.evaluator.experiences[e])
+            by_network.setdefault(network, []).append(e)
+        counts: dict[int, Tensor] = {}
+        for network, of_network in by_network.items():
+            counts |= self.evaluator.counts(
+                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size)
+            )
         counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
         row: Row = [None] * len(self.evaluator.experiences)
         for e, found in counts.items():

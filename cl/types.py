@@ -131,7 +131,7 @@ class Targets:
     `rows`, `positions`, `labels`, `words`: int64 `[N]`. Label `n` is the head's column for the token at
     `positions[n]` of example `rows[n]` (for a sequence: for the pooled example); `words[n]` identifies the
     target for good, in every batch and epoch. `candidates`: bool `[N, C]`, the columns that may be
-    predicted; None for all of them.
+    predicted; None for all of them. `weights`: float `[N]`, how much each label counts, None for 1 (set by `on_step`).
     """
 
     rows: Tensor
@@ -139,13 +139,14 @@ class Targets:
     labels: Tensor
     words: Tensor
     candidates: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return self.rows.shape[0]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Targets:
         """The same targets on `device`."""
-        names = ("rows", "positions", "labels", "words", "candidates")
+        names = ("rows", "positions", "labels", "words", "candidates", "weights")
         present = {name: tensor for name in names if (tensor := getattr(self, name)) is not None}
         return Targets(**{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in present.items()})
 
@@ -210,6 +211,12 @@ class Step:
     experience: Experience
     batch: Batch
     outputs: Outputs
+
+    def labelled(self, kind: Kind, **changes: Tensor) -> Step:
+        """The same pass with other `labels` or `weights` (`[N]`) for the targets of one kind."""
+        output = self.outputs[kind]
+        targets = replace(output.targets, **changes)
+        return replace(self, outputs=self.outputs | {kind: replace(output, targets=targets)})
 
     def mean(self, value: Callable[[Kind, Output], Tensor], kinds: Sequence[Kind] = KINDS) -> Tensor:
         """This share of the mean of `value(kind, output)` (`[N]`, one a target) over the global batch.

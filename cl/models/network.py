@@ -30,6 +30,13 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
 
+    def train(self, mode: bool = True) -> Network:
+        """Train or eval mode; a backbone that is frozen stays in eval mode, without dropout."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
+            self.backbone.eval()
+        return self
+
     def grow(self, num_columns: dict[Kind, int], generator: Generator) -> None:
         """Heads of these widths: new kinds and columns are added, old ones keep their values."""
         device = next(self.backbone.parameters()).device

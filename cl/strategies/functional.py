@@ -15,8 +15,9 @@ Tensors = dict[str, Tensor]
 
 
 def cross_entropy(output: Output) -> Tensor:
-    """−log p(label) of each target, `[N]`."""
-    return F.cross_entropy(output.logits, output.targets.labels, reduction="none")
+    """−log p(label) of each target, times its weight, `[N]`."""
+    loss = F.cross_entropy(output.logits, output.targets.labels, reduction="none")
+    return loss if output.targets.weights is None else output.targets.weights * loss
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

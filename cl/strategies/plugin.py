@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import permutations
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from cl.data.dataset import Dataset, Store
 from cl.models.network import Network, restored_copy
-from cl.types import Batch, Experience, Step
+from cl.types import Batch, Experience, Step, UserError
 
 Gradients = dict[str, Tensor]
 T = TypeVar("T")
@@ -56,9 +57,12 @@ class Plugin:
 
     Fields are hyper-parameters, and so the config schema. Fields with `init=False` are state: tensors, plain
     values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored.
+    `traits`: what others may not bear with; `excludes`: trait → why this plugin cannot work beside it.
     """
 
     paper: ClassVar[str] = ""
+    traits: ClassVar[frozenset[str]] = frozenset()
+    excludes: ClassVar[dict[str, str]] = {}
 
     def adapt_model(self, learner: Learner, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""
@@ -74,6 +78,10 @@ class Plugin:
         """Pipe. A micro-batch, on the device, before the network sees it."""
         return batch
 
+    def on_step(self, learner: Learner, step: Step) -> Step:
+        """Pipe. The forward pass, before any loss: the place to change what labels say (`Step.labelled`)."""
+        return step
+
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """Sum. This share of a term (see `Step.mean` and `Step.share`); logged as `loss/<plugin>`."""
         return None
@@ -87,6 +95,10 @@ class Plugin:
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         """Notify, after the last step, on the device, before evaluation."""
+
+    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
+        """Pipe. The network that answers for an experience when it is scored."""
+        return network
 
     def state_dict(self) -> dict[str, Any]:
         """State as tensors and plain values."""
@@ -103,9 +115,15 @@ class PluginError(RuntimeError):
 
 
 class Strategy:
-    """An ordered list of plugins, folded seam by seam. `plugins`: by the name that logs and errors use."""
+    """An ordered list of plugins, folded seam by seam. `plugins`: by the name that logs and errors use.
+
+    Raises `UserError` for plugins that exclude each other.
+    """
 
     def __init__(self, plugins: dict[str, Plugin]) -> None:
+        for (first, one), (second, other) in permutations(plugins.items(), 2):
+            for trait in sorted(one.excludes.keys() & other.traits):
+                raise UserError(f"{first} cannot work together with {second}: {one.excludes[trait]}. Drop one of them")
         self.plugins = plugins
         self.acts_on_gradients = bool(self._on("on_gradients"))
 
