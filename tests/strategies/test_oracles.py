@@ -11,8 +11,8 @@ from torch.nn.functional import log_softmax, softmax
 
 from cl.build import Prepared
 from cl.data.collate import collate
-from cl.strategies.quadratic import Quadratic
 from cl.strategies.functional import distillation, parameters_of, per_example_fisher
+from cl.strategies.quadratic import Quadratic
 
 Get = Callable[[str], Prepared]
 
