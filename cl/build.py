@@ -97,7 +97,7 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
         where = f"strategies.{name}.{plugin}"
         if options is not None and not isinstance(options, dict):
             raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
-        built[plugin] = instantiate(_plugin(plugin, where), options, where)
+        built[plugin] = instantiate(plugin_class(plugin, where), options, where)
     try:
         return Strategy(built)
     except UserError as error:
@@ -137,7 +137,8 @@ def num_processes(trainer: dict[str, Any]) -> int:
         messages.disabled = False
 
 
-def _plugin(name: str, where: str) -> type[Plugin]:
+def plugin_class(name: str, where: str) -> type[Plugin]:
+    """The plugin of a name of `STRATEGIES` or a dotted path; `where` names the place in errors."""
     if name in STRATEGIES:
         return STRATEGIES[name]
     if "." not in name:

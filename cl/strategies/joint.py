@@ -15,7 +15,8 @@ class Joint(Plugin):
     """Trains on the examples of all experiences so far, labelled with every class seen so far.
 
     A bound rather than a strategy: it keeps everything. Goes on from the previous network (cumulative).
-    Cost: time grows with the number of experiences; no memory beyond the stream itself.
+    Cost: time grows with the number of experiences; no memory beyond the stream itself. When to use it: as the upper
+    bound that every table needs.
     """
 
     paper: ClassVar[str] = "Caruana, 1997: Multitask learning"

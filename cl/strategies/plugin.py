@@ -57,12 +57,15 @@ class Plugin:
 
     Fields are hyper-parameters, and so the config schema. Fields with `init=False` are state: tensors, plain
     values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored.
-    `traits`: what others may not bear with; `excludes`: trait → why this plugin cannot work beside it.
+    `traits`: what others may not bear with; `excludes`: trait → why this plugin cannot work beside it. `grows`: what
+    is stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too.
     """
 
     paper: ClassVar[str] = ""
     traits: ClassVar[frozenset[str]] = frozenset()
     excludes: ClassVar[dict[str, str]] = {}
+    grows: ClassVar[str] = ""
+    from_the_start: ClassVar[bool] = False
 
     def adapt_model(self, learner: Learner, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""

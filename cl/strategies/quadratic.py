@@ -24,7 +24,8 @@ class Quadratic:
                 old = self.curvature[name]
                 a[: len(old)], m[: len(old)] = old, self.centre[name]
             total = a + f
-            mean = torch.where(total > 0, (a * m + f * x) / total.clamp(min=torch.finfo(total.dtype).tiny), x)
+            # Written so that equal centres stay equal to the last bit: Adam makes whole steps of rounding errors.
+            mean = torch.where(total > 0, m + f / total.clamp(min=torch.finfo(total.dtype).tiny) * (x - m), x)
             self.constant += float((a * (m - mean) ** 2 + f * (x - mean) ** 2).double().sum())
             self.curvature[name], self.centre[name] = total, mean
 

@@ -55,9 +55,8 @@ def test_order_is_a_function_of_its_key_alone() -> None:
 
 def test_padding_changes_nothing(prepared: Callable[[str], Prepared]) -> None:
     """A batch with more padding has the same targets, and the network the same logits to float tolerance."""
-    from runs import configured
-
     from cl.build import build_learner
+    from cl.testing.tiny import configured
 
     data = prepared("mixed")
     learner = build_learner(configured("mixed", {}), data, "tested", 0)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from runs import assert_same
 
 import cl.experiment
 from cl.reporting.report import write_report
+from cl.testing.tiny import assert_same
 
 GRID = "strategies={finetune: {}, remember: {replay: {capacity: 8, batch_size: 4}}}"
 FRAGILE = "strategies={fragile: {fragile.Fragile: {}, ewc: {num_examples: 4}}, finetune: {}}"

@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from runs import assert_same
+
+from cl.testing.tiny import assert_same
 
 pytestmark = pytest.mark.faults
 CONFIG: dict[str, Any] = {

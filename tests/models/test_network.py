@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import configured
 
 from cl.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models import backbone
 from cl.models.heads import Head
 from cl.models.network import MASKED, frozen_copy, pool, restored_copy
+from cl.testing.tiny import configured
 from cl.types import UserError
 
 

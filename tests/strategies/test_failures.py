@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from runs import configured, train
 
 from cl.build import Prepared
 from cl.learner import Diverged
 from cl.strategies.plugin import Learner, Plugin, PluginError, Strategy
+from cl.testing.tiny import configured, train
 
 
 def test_a_loss_that_is_not_finite(prepared: Callable[[str], Prepared]) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from runs import configured, train
 from torch.nn.functional import log_softmax, softmax
 
 from cl.build import Prepared
 from cl.data.collate import collate
 from cl.strategies.functional import distillation, parameters_of, per_example_fisher
 from cl.strategies.quadratic import Quadratic
+from cl.testing.tiny import configured, train
 
 Get = Callable[[str], Prepared]
 

@@ -1,0 +1,366 @@
+"""What every plugin promises, each a function that raises `AssertionError` where the promise is broken."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from cl.build import build_learner, plugin_class
+from cl.callbacks import Checkpointer
+from cl.learner import Learner
+from cl.signals import StopRequest
+from cl.strategies import STRATEGIES
+from cl.strategies.plugin import Plugin, Strategy, stored_bytes
+from cl.testing.ranks import Spec, on_two_ranks
+from cl.testing.tiny import KINDS, End, assert_same, configured, fit, learn, options, prepared, train
+from cl.types import Batch, Step, UserError
+
+TOLERANCE = 1e-6
+"""Absolute, in double precision, of weights of order 1: sums in another order, amplified by training."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The plugin to prove: a name of `cl strategies` or a dotted path, and its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def listed(cls, name: str) -> Subject:
+        """One of `STRATEGIES`, with options that suit a tiny stream."""
+        return cls(name, options(name)[name])
+
+    @property
+    def plugin(self) -> type[Plugin]:
+        """Its class."""
+        return plugin_class(self.name, "cl.testing")
+
+    def strategy(self, **changes: Any) -> dict[str, Any]:
+        """A strategy of this plugin alone."""
+        return {self.name: self.options | changes}
+
+    @property
+    def strengths(self) -> list[str]:
+        """Its fields that weigh a penalty."""
+        return [f.name for f in fields(self.plugin) if f.init and "strength" in f.name]
+
+
+FINETUNING = Subject("finetune")
+Promise = Callable[[Subject, str], None]
+PROMISES: dict[str, tuple[Promise, tuple[str, ...]]] = {}
+"""By name: the promise, and the streams (of `cl.testing.tiny`) that it is proven on."""
+
+
+def prove(plugin: str | type[Plugin], *, ranks: bool = True, **options: Any) -> None:
+    """Proves a plugin with these options on tiny streams: half a minute.
+
+    `plugin`: a class at the top of a module, or its dotted path. `ranks`: in two processes too (its module must be
+    importable there). Raises `AssertionError` naming each promise that is broken, and how.
+    """
+    name = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
+    subject = Subject(name, options)
+    cases = [(promise, stream) for promise, (_, streams) in PROMISES.items() for stream in streams]
+    broken = [f"{promise} ({stream}): {why}" for promise, stream in cases if (why := _why(promise, subject, stream))]
+    if ranks:
+        broken += prove_on_ranks([subject])
+    assert not broken, f"{name} breaks {len(broken)} promises:\n" + "\n".join(broken)
+
+
+def prove_on_ranks(subjects: list[Subject]) -> list[str]:
+    """Trains each in two processes, on every stream, and says what differs from one process or between the two."""
+    specs = [
+        Spec(stream, subject.strategy(), accumulate, dropout)
+        for subject in subjects
+        for stream in KINDS
+        for accumulate, dropout in ((1, 0.0), (2, 0.0), (1, 0.2))
+        if stream == "mixed" or (accumulate, dropout) == (1, 0.0)
+    ]
+    broken = []
+    for spec, first, second in zip(specs, *on_two_ranks(specs), strict=True):
+        where = f"two ranks ({next(iter(spec.plugins))}, {spec.stream}, accumulation {spec.accumulate})"
+        try:
+            assert_same(first, second)
+            if not spec.dropout:  # with dropout two ranks draw other masks than one, and must still agree
+                alone = _trained(spec.stream, json.dumps(spec.plugins), 3)
+                assert_same({"weights": alone.weights, "plugins": alone.plugins}, first["end"], TOLERANCE)
+                assert alone.rows == first["rows"], "the scores differ"
+        except AssertionError as error:
+            broken.append(f"{where}: {error}")
+    return broken
+
+
+def _why(promise: str, subject: Subject, stream: str) -> str:
+    try:
+        PROMISES[promise][0](subject, stream)
+    except AssertionError as error:
+        return str(error) or "an assertion failed"
+    return ""
+
+
+def _promise(*streams: str) -> Callable[[Promise], Promise]:
+    def register(promise: Promise) -> Promise:
+        PROMISES[promise.__name__] = (promise, streams)
+        return promise
+
+    return register
+
+
+@_promise(*KINDS)
+def split_invariance(subject: Subject, stream: str) -> None:
+    """One global batch gives one update, however many micro-batches it is dealt to (3 do not divide 8)."""
+    whole = _plain(subject, stream)
+    dealt = train(prepared(stream), configured(stream, subject.strategy(), accumulate=3))
+    assert_same(whole.weights, dealt.weights, TOLERANCE)
+    assert_same(whole.plugins, dealt.plugins, TOLERANCE)
+    assert whole.rows == dealt.rows, "the scores differ"
+
+
+@_promise("sequence", "token")
+def padding_changes_nothing(subject: Subject, stream: str) -> None:
+    """More padding in every batch that the network, or a copy of it, ever sees leaves all as it was."""
+    plain = _plain(subject, stream)
+    padded = train(prepared(stream), configured(stream, subject.strategy()), change=_pad_every_batch)
+    assert_same(plain.weights, padded.weights, TOLERANCE)
+    assert_same(plain.plugins, padded.plugins, TOLERANCE)
+
+
+@_promise("sequence", "token")
+def batching_of_upkeep_changes_nothing(subject: Subject, stream: str) -> None:
+    """What is computed from data between experiences is of examples, not of the batches they came in."""
+    usual = _plain(subject, stream, 2)
+    halved = train(prepared(stream), configured(stream, subject.strategy()), num_experiences=2, change=_halve_passes)
+    assert_same(usual.weights, halved.weights, TOLERANCE)
+    assert_same(usual.plugins, halved.plugins, TOLERANCE)
+
+
+@_promise("mixed")
+def strength_0_is_finetuning(subject: Subject, stream: str) -> None:
+    """Bit for bit: no draw too many, no batch changed."""
+    if not subject.strengths:
+        return
+    finetuned = _plain(FINETUNING, stream)
+    off = dict.fromkeys(subject.strengths, 0.0)
+    without = train(prepared(stream), configured(stream, subject.strategy(**off)))
+    assert_same(finetuned.weights, without.weights)
+
+
+@_promise("mixed")
+def it_does_something(subject: Subject, stream: str) -> None:
+    """The network ends elsewhere than finetuning does."""
+    finetuned = _plain(FINETUNING, stream).weights
+    protected = _plain(subject, stream)
+    same = all(torch.equal(finetuned[name], weight) for name, weight in protected.weights.items())
+    assert not same or _overrides(subject.plugin, "network_for"), "the network ends exactly as finetuning does"
+
+
+@_promise("sequence", "token")
+def its_term_can_be_descended(subject: Subject, stream: str) -> None:
+    """The loss term has a gradient that is not zero, along which it grows as the gradient says."""
+    if not _overrides(subject.plugin, "loss"):
+        return
+    found: list[float] = []
+
+    def watch(learner: Learner) -> None:
+        learner.strategy = _Watched(learner.strategy.plugins, found)
+
+    train(prepared(stream), configured(stream, subject.strategy()), change=watch)
+    if stream == "sequence" and not found:
+        return  # it acts on tokens alone
+    assert found, "its term never has a gradient other than zero"
+    assert min(found) > 0.5, f"along its gradient the term changes at {min(found)} times the gradient's norm, not at 1"
+
+
+@_promise("mixed", "own")
+def state_round_trip(subject: Subject, stream: str) -> None:
+    """A fresh learner that takes over weights and state goes on, between two experiences, as the old one would."""
+    config, data = configured(stream, subject.strategy()), prepared(stream)
+    straight = _plain(subject, stream)
+    half = train(data, config, num_experiences=2)
+    resumed = build_learner(config, data, "tested", seed=0)
+    resumed.restore(_through_a_file(half.learner.state()))
+    for index in (2, 3):
+        learn(resumed, config, index, data)
+    assert_same(straight.weights, resumed.network.state_dict())
+    assert_same(straight.plugins, resumed.strategy.state_dict())
+    assert straight.rows[-1] == resumed.row, "the scores differ"
+
+
+@_promise("token", "mixed")
+def resume_inside_an_experience(subject: Subject, stream: str) -> None:
+    """Stopped after two steps of the third experience and resumed, all ends bit for bit as if never stopped."""
+    config, data = configured(stream, subject.strategy()), prepared(stream)
+    straight = _plain(subject, stream, 3)
+    stopped = train(data, config, num_experiences=2).learner
+    stopped.begin(data.stream[2])
+    saved: list[dict[str, Any]] = []
+
+    def save(training: dict[str, Any]) -> None:
+        if not saved:
+            saved.append(_through_a_file({"learner": stopped.state(), "training": training}))
+
+    fit(stopped, config, callbacks=[Checkpointer(save, 2, _Deaf(), None, None)])
+    resumed = build_learner(config, data, "tested", seed=0)
+    resumed.restore(saved[0]["learner"])
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, _Deaf(), None, saved[0]["training"])])
+    assert_same(straight.weights, resumed.network.state_dict())
+    assert_same(straight.plugins, resumed.strategy.state_dict())
+
+
+@_promise("sequence", "token")
+def a_stream_of_one_experience(subject: Subject, stream: str) -> None:
+    """It runs; and what protects the past, with none there, is finetuning bit for bit."""
+    alone = _plain(subject, stream, 1)
+    assert alone.rows[0][0] is not None, "it has no score"
+    if not subject.plugin.from_the_start:
+        finetuned = _plain(FINETUNING, stream, 1)
+        assert_same(finetuned.weights, alone.weights)
+
+
+@_promise("sequence")
+def memory_does_not_grow(subject: Subject, stream: str) -> None:
+    """The third experience stores no byte more than the second, unless the plugin says that it does."""
+    if subject.plugin.grows:
+        return
+    stored = [stored_bytes(_plain(subject, stream, n).plugins) for n in (2, 3)]
+    assert stored[1] <= stored[0], f"it stores {stored[0]} bytes after two experiences and {stored[1]} after three"
+
+
+@_promise("mixed")
+def it_composes_or_is_refused(subject: Subject, stream: str) -> None:
+    """With every listed plugin: in either order the same, or refused with a reason."""
+    for name in STRATEGIES:
+        if name != subject.name:
+            composes(subject, Subject.listed(name), stream)
+
+
+def composes(subject: Subject, other: Subject, stream: str) -> None:
+    """Two plugins do the same in either order, or are refused with a reason."""
+    ends = []
+    for plugins in (subject.strategy() | other.strategy(), other.strategy() | subject.strategy()):
+        try:
+            ends.append(train(prepared(stream), configured(stream, plugins), num_experiences=3))
+        except UserError:
+            continue  # it says which two, and why
+    assert len(ends) != 1, f"with {other.name}: refused in one order only"
+    if ends:
+        try:
+            assert_same(ends[0].weights, ends[1].weights, TOLERANCE)
+        except AssertionError as error:
+            raise AssertionError(f"with {other.name} the order matters: {error}") from None
+        finite = all(bool(weight.isfinite().all()) for weight in ends[0].weights.values())
+        assert finite, f"with {other.name} weights are not finite"
+
+
+@_promise("sequence")
+def it_says_what_a_user_asks(subject: Subject, stream: str) -> None:
+    """Its docstring tells the idea, what it costs and when to use it; `paper` whose it is."""
+    text = subject.plugin.__doc__ or ""
+    missing = [word for word in ("Cost:", "When to use it:") if word not in " ".join(text.split())]
+    assert not missing, f"its docstring says nothing of {' and '.join(missing)}"
+    assert subject.plugin.paper, "it names no paper"
+
+
+@cache
+def _trained(stream: str, plugins: str, num_experiences: int | None) -> End:
+    return train(prepared(stream), configured(stream, json.loads(plugins)), num_experiences)
+
+
+def _plain(subject: Subject, stream: str, num_experiences: int | None = None) -> End:
+    """How it ends undisturbed; to be looked at, not trained on."""
+    plugins = subject.strategy() if subject is not FINETUNING else {}
+    return _trained(stream, json.dumps(plugins), num_experiences)
+
+
+class _Watched(Strategy):
+    """Notes a term's slope along its gradient by the gradient's norm, and checks the plugin's networks."""
+
+    def __init__(self, plugins: dict[str, Plugin], found: list[float]) -> None:
+        super().__init__(plugins)
+        self.found = found
+        (self.name,) = plugins
+
+    def losses(self, learner: Any, step: Step) -> dict[str, Tensor]:
+        terms = super().losses(learner, step)
+        self._check_networks()
+        term = terms.get(self.name)
+        if term is None or not term.requires_grad:
+            return terms
+        parameters = [p for p in learner.network.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+        norm = float(torch.stack([g.norm() for g in gradients]).norm())
+        if norm > 1e-9:
+            here = [p.data for p in parameters]  # not changed in place: the pass is still to be differentiated
+            ends = []
+            for distance in (1e-5, -1e-5):
+                for p, value, gradient in zip(parameters, here, gradients, strict=True):
+                    p.data = value + distance / norm * gradient
+                ends.append(float(super().losses(learner, self._again(learner, step))[self.name]))
+            for p, value in zip(parameters, here, strict=True):
+                p.data = value
+            self._again(learner, step)  # what was remembered of the pass is of these parameters again
+            self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
+        return terms
+
+    def _again(self, learner: Any, step: Step) -> Step:
+        return self.pipe("on_step", learner, Step(step.experience, step.batch, learner.network(step.batch)))
+
+    def _check_networks(self) -> None:
+        for f in fields(self.plugins[self.name]):
+            if isinstance(network := getattr(self.plugins[self.name], f.name), nn.Module):
+                assert not network.training, f"{f.name} is in train mode"
+                assert not any(p.requires_grad for p in network.parameters()), f"{f.name} has gradients"
+
+
+class _Deaf(StopRequest):
+    """Leaves the signals of the process alone."""
+
+    def take_over(self) -> None:
+        pass
+
+
+def _overrides(plugin: type[Plugin], seam: str) -> bool:
+    return getattr(plugin, seam) is not getattr(Plugin, seam)
+
+
+def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+class _Padding(Strategy):
+    """Pads every batch that is trained on."""
+
+    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
+        value = super().pipe(seam, learner, value, *arguments)
+        return _padded(value) if seam == "on_batch" else value
+
+
+def _pad_every_batch(learner: Learner) -> None:
+    learner.strategy = _Padding(learner.strategy.plugins)
+    learner.network.register_forward_pre_hook(lambda network, inputs: (_padded(*inputs),))  # and what plugins pass
+
+
+def _padded(batch: Batch) -> Batch:
+    input_ids, attention_mask = (pad(tensor, (0, 3)) for tensor in (batch.input_ids, batch.attention_mask))
+    return replace(batch, input_ids=input_ids, attention_mask=attention_mask)
+
+
+def _halve_passes(learner: Learner) -> None:
+    each = learner.each
+
+    def halved(data: Any, batch_size: int) -> Any:
+        return each(data, max(1, batch_size // 2))
+
+    setattr(learner, "each", halved)  # noqa: B010  # it shadows the method of this learner alone

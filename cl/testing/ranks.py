@@ -1,0 +1,70 @@
+"""Two processes on this machine that train the same cells: what the promises about ranks run on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cl.testing.tiny import configured, prepared, train
+
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to train: a stream of `cl.testing.tiny`, a strategy, how a batch is dealt, and dropout."""
+
+    stream: str
+    plugins: dict[str, Any]
+    accumulate: int = 1
+    dropout: float = 0.0
+
+
+def on_two_ranks(specs: Sequence[Spec]) -> list[list[dict[str, Any]]]:
+    """How each cell ended, `{"end": {"weights", "plugins"}, "rows"}`, on the first rank and on the second."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "specs.json").write_text(json.dumps([asdict(spec) for spec in specs]))
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "cl.testing.ranks", folder, str(rank)],
+                env=common | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
+            )
+            for rank in range(2)
+        ]
+        try:
+            codes = [process.wait(timeout=SECONDS) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert codes == [0, 0], f"two ranks ended with the exit codes {codes}"
+        return [torch.load(Path(folder, f"rank{rank}.pt"), weights_only=True) for rank in range(2)]
+
+
+def main(folder: Path, rank: int) -> None:
+    """One of the two processes."""
+    ends = []
+    for spec in (Spec(**values) for values in json.loads((folder / "specs.json").read_text())):
+        config = configured(spec.stream, spec.plugins, spec.accumulate, devices=2, strategy="ddp")
+        config = replace(config, network=replace(config.network, dropout=spec.dropout))
+        end = train(prepared(spec.stream), config, num_experiences=3)
+        ends.append({"end": {"weights": end.weights, "plugins": end.plugins}, "rows": end.rows})
+    torch.save(ends, folder / f"rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

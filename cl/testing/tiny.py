@@ -1,0 +1,156 @@
+"""Tiny streams and networks, trained in this process within half a second: what proofs and tests run on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from cl.build import Prepared, build_learner, build_stream, prepare
+from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
+from cl.learner import Learner, Training
+from cl.models.backbone import Scratch
+from cl.streams.stream import Stream
+
+NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))
+STREAMS = {
+    "sequence": ToyConfig(domains=3, types=0, num_train=24, num_test=16),
+    "token": ToyConfig(domains=0, types=3, num_train=24, num_test=16),
+    "mixed": ToyConfig(domains=2, types=2, num_train=24, num_test=16),
+    "own": ToyConfig(domains=2, types=2, num_train=24, num_test=16),
+}
+"""By name: sentiment domains, entity types one by one, both in turn, and both with candidates of their own."""
+KINDS = tuple(STREAMS)
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+# Options with which a listed plugin is quick on a tiny stream; one that is missing here is proven with its defaults.
+QUICK: dict[str, dict[str, Any]] = {
+    "ewc": {"num_examples": 6, "strength": 10.0},
+    "replay": {"capacity": 10, "batch_size": 5},
+    "der++": {"capacity": 10, "batch_size": 5},
+    "agem": {"capacity": 10, "batch_size": 5},
+}
+
+
+def options(name: str, **changes: Any) -> dict[str, Any]:
+    """A listed plugin with its quick options, as a strategy of one plugin."""
+    return {name: QUICK.get(name, {}) | changes}
+
+
+def tiny_config(stream: str = "mixed", **changes: Any) -> Config:
+    """A configuration that trains in about a second, in double precision on the CPU; `changes`: its sections."""
+    config = Config(
+        stream=StreamConfig(toy=STREAMS[stream]),
+        network=NETWORK,
+        training=Training(batch_size=8, learning_rate=1e-2),
+        trainer={
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 2,
+            "log_every_n_steps": 1,
+            "precision": "64-true",
+            "accumulate_grad_batches": 1,
+        },
+        evaluate=EvaluateConfig(batch_size=16),
+        strategies={"finetune": {}},
+        wandb=WandbConfig(mode="disabled"),
+    )
+    return replace(config, **changes)
+
+
+def configured(stream: str, plugins: dict[str, Any], accumulate: int = 1, **trainer: Any) -> Config:
+    """The configuration of one strategy, called `tested`."""
+    config = tiny_config(stream, strategies={"tested": plugins})
+    return replace(config, trainer=config.trainer | trainer | {"accumulate_grad_batches": accumulate})
+
+
+@cache
+def prepared(stream: str) -> Prepared:
+    """The encoded tiny stream of a name, read once."""
+    config = tiny_config(stream)
+    built = build_stream(config.stream)
+    if stream == "own":
+        built = Stream([replace(experience, candidates="own") for experience in built])
+    return prepare(config, built)
+
+
+@dataclass
+class End:
+    """What a run left behind: the learner, and the row of scores after each experience."""
+
+    learner: Learner
+    rows: list[Any]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The network's state."""
+        return self.learner.network.state_dict()
+
+    @property
+    def plugins(self) -> dict[str, Any]:
+        """Each plugin's state."""
+        return self.learner.strategy.state_dict()
+
+
+def train(
+    prepared: Prepared,
+    config: Config,
+    num_experiences: int | None = None,
+    seed: int = 0,
+    change: Callable[[Learner], None] = lambda learner: None,
+) -> End:
+    """Learns the first experiences of a stream; `change` is done to the learner first."""
+    learner = build_learner(config, prepared, next(iter(config.strategies)), seed)
+    change(learner)
+    rows = []
+    for experience in prepared.stream.experiences[:num_experiences]:
+        learn(learner, config, experience.index, prepared)
+        rows.append(learner.row)
+    return End(learner, rows)
+
+
+def learn(learner: Learner, config: Config, index: int, prepared: Prepared) -> None:
+    """Learns one experience."""
+    learner.begin(prepared.stream[index])
+    fit(learner, config)
+
+
+def fit(learner: Learner, config: Config, **trainer: Any) -> None:
+    """Trains from where the learner stands in its experience to the end of it."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Trainer(**(config.trainer | QUIET | {"max_epochs": 1} | trainer)).fit(learner, datamodule=learner.data())
+
+
+def flatten(state: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested state as one level of tensors and plain values."""
+    if isinstance(state, dict):
+        return {k: v for key, value in state.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
+    return {prefix: state}
+
+
+def assert_same(a: Any, b: Any, tolerance: float = 0.0) -> None:
+    """Two states agree: bit for bit, or within an absolute tolerance (of values of order 1)."""
+    a, b = flatten(a), flatten(b)
+    assert a.keys() == b.keys(), f"one has what the other has not: {sorted(a.keys() ^ b.keys())}"
+    for key, value in a.items():
+        if isinstance(value, Tensor):
+            assert value.shape == b[key].shape, f"{key} has the shapes {value.shape} and {b[key].shape}"
+            difference = (value.double() - b[key].double()).abs().max().item() if value.numel() else 0.0
+            assert difference <= tolerance, f"{key} differs by {difference}"
+        elif isinstance(value, float):
+            assert abs(value - b[key]) <= tolerance, f"{key} is {value} and {b[key]}"
+        else:
+            assert value == b[key], f"{key} is {value} and {b[key]}"
