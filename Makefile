@@ -16,7 +16,7 @@ demo: $(INSTALLED)  ## a small stream, a few strategies, a report: minutes on a 
 	@echo "Open runs/demo/report.html in a browser."
 
 test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
-	$(BIN)/pytest -m "not slow" --nbmake tests notebooks
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist loadgroup --nbmake tests notebooks
 
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults or distributed" tests/faults tests/distributed

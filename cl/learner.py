@@ -219,7 +219,9 @@ class Learner(LightningModule):
             for of_heads, rate in ((False, options.learning_rate), (True, options.head_rate))
             for decay, test in _decays(of_heads, options.weight_decay)
         ]
-        fused = not str(self.trainer.precision).endswith("-mixed")  # Lightning would refuse to clip a fused step
+        # Lightning neither unscales nor clips the gradients of a fused step under mixed precision.
+        clips, precision = self.trainer.gradient_clip_val, str(self.trainer.precision)
+        fused = not precision.endswith("-mixed") or (precision == "bf16-mixed" and not clips)
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], fused=fused)
         start, end = self.plan.start, self.plan.num_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end))

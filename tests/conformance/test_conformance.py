@@ -14,7 +14,7 @@ CASES = [(p, stream) for p, (_, streams) in PROMISES.items() if p != "it_compose
 
 
 @pytest.mark.parametrize(("promise", "stream"), CASES)
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in STRATEGIES])
 def test_promise(name: str, promise: str, stream: str) -> None:
     PROMISES[promise][0](Subject.listed(name), stream)
 
