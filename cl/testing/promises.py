@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cl.build import build_learner, plugin_class
+from cl.build import plugin_class
 from cl.callbacks import Checkpointer
 from cl.learner import Learner
 from cl.signals import StopRequest
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, Strategy, stored_bytes
 from cl.testing.ranks import Spec, on_two_ranks
-from cl.testing.tiny import KINDS, End, assert_same, configured, fit, learn, options, prepared, train
+from cl.testing.tiny import KINDS, End, assert_same, configured, fit, fresh_learner, learn, options, prepared, train
 from cl.types import Batch, Step, UserError
 
 TOLERANCE = 1e-6
@@ -185,7 +185,7 @@ def state_round_trip(subject: Subject, stream: str) -> None:
     config, data = configured(stream, subject.strategy()), prepared(stream)
     straight = _plain(subject, stream)
     half = train(data, config, num_experiences=2)
-    resumed = build_learner(config, data, "tested", seed=0)
+    resumed = fresh_learner(config, data)
     resumed.restore(_through_a_file(half.learner.state()))
     for index in (2, 3):
         learn(resumed, config, index, data)
@@ -208,7 +208,7 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
             saved.append(_through_a_file({"learner": stopped.state(), "training": training}))
 
     fit(stopped, config, callbacks=[Checkpointer(save, 2, _Deaf(), None, None)])
-    resumed = build_learner(config, data, "tested", seed=0)
+    resumed = fresh_learner(config, data)
     resumed.restore(saved[0]["learner"])
     fit(resumed, config, callbacks=[Checkpointer(None, 0, _Deaf(), None, saved[0]["training"])])
     assert_same(straight.weights, resumed.network.state_dict())

@@ -39,24 +39,30 @@ def on_two_ranks(specs: Sequence[Spec]) -> list[list[dict[str, Any]]]:
     common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "specs.json").write_text(json.dumps([asdict(spec) for spec in specs]))
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "cl.testing.ranks", folder, str(rank)],
-                env=common | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
-            )
-            for rank in range(2)
-        ]
-        try:
-            codes = [process.wait(timeout=SECONDS) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-        assert codes == [0, 0], f"two ranks ended with the exit codes {codes}"
+        command = [sys.executable, "-c", "from cl.testing.ranks import main; main()", folder]
+        said = Path(folder, "said.txt")
+        with said.open("w") as output:
+            processes = [
+                subprocess.Popen(
+                    [*command, str(rank)],
+                    env=common | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+                for rank in range(2)
+            ]
+            try:
+                codes = [process.wait(timeout=SECONDS) for process in processes]
+            finally:
+                for process in processes:
+                    process.kill()
+        assert codes == [0, 0], f"two ranks ended with the exit codes {codes}:\n{said.read_text()[-3000:]}"
         return [torch.load(Path(folder, f"rank{rank}.pt"), weights_only=True) for rank in range(2)]
 
 
-def main(folder: Path, rank: int) -> None:
+def main() -> None:
     """One of the two processes."""
+    folder, rank = Path(sys.argv[1]), int(sys.argv[2])
     ends = []
     for spec in (Spec(**values) for values in json.loads((folder / "specs.json").read_text())):
         config = configured(spec.stream, spec.plugins, spec.accumulate, devices=2, strategy="ddp")
@@ -64,7 +70,3 @@ def main(folder: Path, rank: int) -> None:
         end = train(prepared(spec.stream), config, num_experiences=3)
         ends.append({"end": {"weights": end.weights, "plugins": end.plugins}, "rows": end.rows})
     torch.save(ends, folder / f"rank{rank}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -103,6 +103,19 @@ class End:
         return self.learner.strategy.state_dict()
 
 
+def fresh_learner(config: Config, prepared: Prepared, seed: int = 0) -> Learner:
+    """A learner that has learnt nothing, whose key biases do not train.
+
+    A key bias of attention changes no output (softmax does not see what it adds), so its gradient is rounding error.
+    A penalty that pulls it back to where it was lets Adam turn that into steps of the size of the learning rate: a
+    difference without a meaning, where proofs look for differences with one.
+    """
+    learner = build_learner(config, prepared, next(iter(config.strategies)), seed)
+    for name, parameter in learner.network.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and not name.endswith("key.bias"))
+    return learner
+
+
 def train(
     prepared: Prepared,
     config: Config,
@@ -111,7 +124,7 @@ def train(
     change: Callable[[Learner], None] = lambda learner: None,
 ) -> End:
     """Learns the first experiences of a stream; `change` is done to the learner first."""
-    learner = build_learner(config, prepared, next(iter(config.strategies)), seed)
+    learner = fresh_learner(config, prepared, seed)
     change(learner)
     rows = []
     for experience in prepared.stream.experiences[:num_experiences]:
