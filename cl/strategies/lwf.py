@@ -24,6 +24,7 @@ class LwF(Plugin):
     """
 
     paper: ClassVar[str] = "Li & Hoiem, 2016: Learning without forgetting"
+    traits: ClassVar[frozenset[str]] = frozenset({"anchored"})
 
     strength: float = 1.0
     temperature: float = 2.0
