@@ -1,8 +1,11 @@
 """Strategies: one file an idea, and the table that names them. Being listed is being tested."""
 
 from cl.strategies.agem import AGEM
-from cl.strategies.der import DERPlusPlus
+from cl.strategies.der import DER, DERPlusPlus
+from cl.strategies.er_ace import ERACE
 from cl.strategies.ewc import EWC
+from cl.strategies.gdumb import GDumb
+from cl.strategies.gem import GEM
 from cl.strategies.independent import Independent
 from cl.strategies.joint import Joint
 from cl.strategies.lwf import LwF
@@ -18,7 +21,11 @@ STRATEGIES: dict[str, type[Plugin]] = {
     "seq*": SeqStar,
     "ewc": EWC,
     "replay": Replay,
+    "der": DER,
     "der++": DERPlusPlus,
+    "er-ace": ERACE,
     "agem": AGEM,
+    "gem": GEM,
+    "gdumb": GDumb,
     "lwf": LwF,
 }

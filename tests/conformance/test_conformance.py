@@ -17,8 +17,12 @@ from cl.strategies import STRATEGIES
 QUICK: dict[str, dict[str, Any]] = {
     "ewc": {"num_examples": 6, "strength": 10.0},
     "replay": {"capacity": 10, "batch_size": 5},
+    "der": {"capacity": 10, "batch_size": 5},
     "der++": {"capacity": 10, "batch_size": 5},
+    "er-ace": {"capacity": 10, "batch_size": 5},
     "agem": {"capacity": 10, "batch_size": 5},
+    "gem": {"capacity": 10, "batch_size": 3},
+    "gdumb": {"capacity": 14},
 }
 KINDS = ("sequence", "token", "mixed")
 WITH_STRENGTH = [name for name, plugin in STRATEGIES.items() if "strength" in plugin.__dataclass_fields__]
