@@ -193,11 +193,11 @@ class Learner(LightningModule):
                     for parameter in parameters:
                         parameter.grad = None
         if self.strategy.acts_on_gradients:
-            parameters = dict(self.network.named_parameters())
-            old = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+            trained = dict(self.network.named_parameters())
+            old = {name: p.grad for name, p in trained.items() if p.grad is not None}
             for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
                 if name not in old:
-                    parameters[name].grad = gradient
+                    trained[name].grad = gradient
                 elif gradient is not old[name]:
                     old[name].copy_(gradient)
 

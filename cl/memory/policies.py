@@ -1,8 +1,8 @@
 """Policies: which examples a full buffer keeps.
 
-Every example has a key, drawn once and uniformly from [0, 1) unless the policy has keys of its own. A policy orders examples by their keys; whoever
-comes first stays. Keeping the greatest keys of all that were ever seen is reservoir sampling, in any number
-of portions (Vitter, 1985; the weighted form is Efraimidis & Spirakis, 2006).
+Every example has a key, drawn once and uniformly from [0, 1) unless the policy has keys of its own. A policy
+orders examples by their keys; whoever comes first stays. Keeping the greatest keys of all that were ever seen is
+reservoir sampling, in any number of portions (Vitter, 1985; the weighted form is Efraimidis & Spirakis, 2006).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from cl.strategies.agem import AGEM
 from cl.strategies.der import DER, DERPlusPlus
 from cl.strategies.er_ace import ERACE
 from cl.strategies.ewc import EWC
+from cl.strategies.featdistill import FeatureDistillation
+from cl.strategies.fgm import FGM
 from cl.strategies.gdumb import GDumb
 from cl.strategies.gem import GEM
 from cl.strategies.independent import Independent
@@ -28,4 +30,6 @@ STRATEGIES: dict[str, type[Plugin]] = {
     "gem": GEM,
     "gdumb": GDumb,
     "lwf": LwF,
+    "featdistill": FeatureDistillation,
+    "fgm": FGM,
 }

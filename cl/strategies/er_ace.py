@@ -34,4 +34,6 @@ class ERACE(Replay):
         now = learner.experience.index
         told = learner.store.told[now, : learner.store.num_columns[now][kind]].to(batch.row.device)
         candidates = told | (batch.experience[targets.rows] != now).unsqueeze(1)
-        return replace(targets, candidates=candidates if targets.candidates is None else candidates & targets.candidates)
+        return replace(
+            targets, candidates=candidates if targets.candidates is None else candidates & targets.candidates
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ class FixedRows(Plugin):
 
     def adapt_model(self, learner: Learner, experience: Experience) -> None:
         for parameter, num_rows in _old_rows(learner, experience):
-            parameter.register_hook(lambda gradient, n=num_rows: _without_rows(gradient, n))
+            parameter.register_hook(partial(_without_rows, num_rows))  # type: ignore[no-untyped-call]
 
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
         self._fixed = [(p, p[:n].detach().clone()) for p, n in _old_rows(learner, learner.experience)]
@@ -39,7 +40,7 @@ def _old_rows(learner: Learner, experience: Experience) -> list[tuple[nn.Paramet
     return [(p, n) for head, n in heads for p in head.parameters() if p.ndim and len(p) == head.num_columns]
 
 
-def _without_rows(gradient: Tensor, num_rows: int) -> Tensor:
+def _without_rows(num_rows: int, gradient: Tensor) -> Tensor:
     gradient = gradient.clone()
     gradient[:num_rows] = 0.0
     return gradient

@@ -56,7 +56,7 @@ class GEM(Remembering):
     def by_experience(self, learner: Learner) -> list[Dataset]:
         """A draw of remembered examples of each old experience."""
         data, drawn = self.remembered(learner), []
-        for experience in data.experience.unique().tolist():
+        for experience in torch.unique(data.experience).tolist():
             of_it = data[data.experience == experience]
             order = torch.randperm(len(of_it), generator=learner.generator("gem", experience, learner.num_steps))
             drawn.append(of_it[order[: self.batch_size]])

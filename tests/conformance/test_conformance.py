@@ -23,6 +23,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "agem": {"capacity": 10, "batch_size": 5},
     "gem": {"capacity": 10, "batch_size": 3},
     "gdumb": {"capacity": 14},
+    "fgm": {"epsilon": 0.05},
 }
 KINDS = ("sequence", "token", "mixed")
 WITH_STRENGTH = [name for name, plugin in STRATEGIES.items() if "strength" in plugin.__dataclass_fields__]
