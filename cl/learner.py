@@ -193,9 +193,12 @@ class Learner(LightningModule):
                     for parameter in parameters:
                         parameter.grad = None
         if self.strategy.acts_on_gradients:
-            old = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+            trained = dict(self.network.named_parameters())
+            old = {name: p.grad for name, p in trained.items() if p.grad is not None}
             for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
-                if gradient is not old[name]:
+                if name not in old:
+                    trained[name].grad = gradient
+                elif gradient is not old[name]:
                     old[name].copy_(gradient)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -31,12 +31,22 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, rows: Tensor, experience: int, groups: Tensor, policy: Policy, generator: torch.Generator) -> None:
-        """Offers examples to the buffer; `policy` says who of old and new stays."""
+    def add(
+        self,
+        rows: Tensor,
+        experience: int,
+        groups: Tensor,
+        policy: Policy,
+        generator: torch.Generator,
+        keys: Tensor | None = None,
+    ) -> None:
+        """Offers examples to the buffer; `policy` says who of old and new stays. `keys`: None to draw them."""
+        if keys is None:
+            keys = torch.rand(len(rows), generator=generator, dtype=torch.float64)
         self.rows = torch.cat([self.rows, rows])
         self.experience = torch.cat([self.experience, torch.full_like(rows, experience)])
         self.groups = torch.cat([self.groups, groups])
-        self.keys = torch.cat([self.keys, torch.rand(len(rows), generator=generator, dtype=torch.float64)])
+        self.keys = torch.cat([self.keys, keys])
         keep = policy(self.keys, self.groups, self.experience)[: self.capacity].sort().values
         for name in ("rows", "experience", "groups", "keys"):
             setattr(self, name, getattr(self, name)[keep])

@@ -1,8 +1,8 @@
 """Policies: which examples a full buffer keeps.
 
-Every example has a key, drawn once and uniformly from [0, 1). A policy orders examples by their keys; whoever
-comes first stays. Keeping the greatest keys of all that were ever seen is reservoir sampling, in any number
-of portions (Vitter, 1985; the weighted form is Efraimidis & Spirakis, 2006).
+Every example has a key, drawn once and uniformly from [0, 1) unless the policy has keys of its own. A policy
+orders examples by their keys; whoever comes first stays. Keeping the greatest keys of all that were ever seen is
+reservoir sampling, in any number of portions (Vitter, 1985; the weighted form is Efraimidis & Spirakis, 2006).
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ which the examples deserve a place, int64 `[n]`."""
 
 def reservoir(keys: Tensor, groups: Tensor, experience: Tensor) -> Tensor:
     """A uniform sample of everything seen."""
-    return keys.argsort(descending=True)
+    return keys.argsort(descending=True, stable=True)
+
+
+def herding(keys: Tensor, groups: Tensor, experience: Tensor) -> Tensor:
+    """As `class_balanced`, with keys that say how typical an example is (see `cl.memory.herding`)."""
+    return _balanced(keys, groups)
 
 
 def class_balanced(keys: Tensor, groups: Tensor, experience: Tensor) -> Tensor:
@@ -33,7 +38,7 @@ def experience_balanced(keys: Tensor, groups: Tensor, experience: Tensor) -> Ten
 
 
 def _balanced(keys: Tensor, groups: Tensor) -> Tensor:
-    by_key = keys.argsort(descending=True)
+    by_key = keys.argsort(descending=True, stable=True)
     rank = torch.empty_like(by_key)
     for group in torch.unique(groups).tolist():
         members = by_key[groups[by_key] == group]
@@ -46,4 +51,5 @@ POLICIES: dict[str, Policy] = {
     "reservoir": reservoir,
     "class_balanced": class_balanced,
     "experience_balanced": experience_balanced,
+    "herding": herding,
 }

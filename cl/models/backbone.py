@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,19 @@ class Backbone(nn.Module):
         # RoBERTa counts positions from pad + 1, so that two of its position embeddings are never reached.
         roberta = "roberta" in self.model.config.model_type or self.model.config.model_type == "camembert"
         return limit - 2 if limit and roberta else limit
+
+    def freeze(self) -> None:
+        """Nothing in it trains any more, and its dropout is off."""
+        self.requires_grad_(False).eval()
+
+    @contextmanager
+    def embedding(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it the word embeddings of a batch, `[B, L, E]`, pass through `change`, before positions are added."""
+        handle = self.model.get_input_embeddings().register_forward_hook(lambda _, __, embedded: change(embedded))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

@@ -16,28 +16,25 @@ from cl.types import Experience, Kind, Output, Step
 
 
 @dataclass
-class DERPlusPlus(Remembering):
-    """Match the logits that remembered examples had when they were stored, and their labels too.
+class DER(Remembering):
+    """Match the logits that remembered examples had when they were stored.
 
-    `strength` ≥ 0 weighs the mean squared distance of logits, over the columns known when they were stored;
-    `label_strength` ≥ 0 the cross-entropy of a second, independent draw (0 is DER). Logits are taken once an
-    experience has been learnt. Cost: two forward and backward passes of `batch_size` examples; 32 bytes an
-    example and 4 bytes a target and column. When to use it: as replay, where stored logits are affordable.
+    `strength` ≥ 0 weighs the mean squared distance of logits, over the columns known when they were stored.
+    Logits are taken once an experience has been learnt. Cost: a forward and backward pass of `batch_size` examples;
+    32 bytes an example and 4 bytes a target and column. When to use it: as replay, where stored logits are affordable.
     """
 
     paper: ClassVar[str] = "Buzzega et al., 2020: Dark experience for general continual learning"
 
     strength: float = 0.5
-    label_strength: float = 0.5
     words: dict[Kind, dict[int, Tensor]] = field(init=False, repr=False, default_factory=dict)
     logits: dict[Kind, dict[int, Tensor]] = field(init=False, repr=False, default_factory=dict)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         if not len(self.buffer):
             return None
-        dark = learner.step_on(self.draw(learner, "logits"), step.batch).mean(self.distance, list(self.words))
-        labels = learner.step_on(self.draw(learner, "labels"), step.batch).mean(lambda kind, o: cross_entropy(o))
-        return self.strength * dark + self.label_strength * labels
+        drawn = learner.step_on(self.draw(learner, "logits"), step.batch)
+        return self.strength * drawn.mean(self.distance, list(self.words))
 
     def distance(self, kind: Kind, output: Output) -> Tensor:
         """Mean squared distance of each target's logits from the stored ones, `[N]`."""
@@ -76,3 +73,22 @@ class DERPlusPlus(Remembering):
                 logits[torch.searchsorted(words, output.targets.words.cpu())] = output.raw.cpu()
         learner.network.train()
         return words, learner.sum({"logits": logits})["logits"]
+
+
+@dataclass
+class DERPlusPlus(DER):
+    """Match the logits that remembered examples had when they were stored, and the labels of others.
+
+    `strength` ≥ 0 as in der; `label_strength` ≥ 0 weighs the cross-entropy of a second, independent draw.
+    Cost: two forward and backward passes of `batch_size` examples; 32 bytes an example and 4 bytes a target and
+    column. When to use it: before der: labels cost no memory.
+    """
+
+    label_strength: float = 0.5
+
+    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+        dark = super().loss(learner, step)
+        if dark is None:
+            return None
+        drawn = learner.step_on(self.draw(learner, "labels"), step.batch)
+        return dark + self.label_strength * drawn.mean(lambda kind, output: cross_entropy(output))

@@ -20,6 +20,8 @@ class Joint(Plugin):
     """
 
     paper: ClassVar[str] = "Caruana, 1997: Multitask learning"
+    traits: ClassVar[frozenset[str]] = frozenset({"data"})
+    excludes: ClassVar[dict[str, str]] = {"data": "each says what all of the training data is"}
 
     def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
         for earlier in range(experience.index):

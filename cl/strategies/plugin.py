@@ -90,7 +90,10 @@ class Plugin:
         return None
 
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
-        """Pipe. Gradients by parameter name: reduced over ranks, unscaled, before clipping."""
+        """Pipe. Gradients by parameter name: reduced over ranks, unscaled, before clipping.
+
+        The head of a kind that the batch has no example of has none; a gradient given back for it is stepped along.
+        """
         return gradients
 
     def after_step(self, learner: Learner) -> None:
@@ -181,7 +184,9 @@ def _packed(value: Any) -> Any:
         return {"network": value.state_dict()}
     if is_dataclass(value):
         return {f.name: _packed(getattr(value, f.name)) for f in fields(value)}
-    return value
+    if isinstance(value, dict):
+        return {key: _packed(of_key) for key, of_key in value.items()}
+    return [_packed(one) for one in value] if isinstance(value, list) else value
 
 
 def _unpacked(value: Any, current: Any, learner: Learner) -> Any:
@@ -189,4 +194,6 @@ def _unpacked(value: Any, current: Any, learner: Learner) -> Any:
         return type(current)(**value)
     if isinstance(value, dict) and set(value) == {"network"}:
         return restored_copy(learner.network, value["network"])
-    return value
+    if isinstance(value, dict):
+        return {key: _unpacked(of_key, None, learner) for key, of_key in value.items()}
+    return [_unpacked(one, None, learner) for one in value] if isinstance(value, list) else value

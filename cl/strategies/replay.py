@@ -15,7 +15,7 @@ class Replay(Remembering):
     """Add remembered examples to every batch.
 
     `capacity` examples are remembered in all, `batch_size` of them join each global batch; `policy` says who
-    stays: reservoir, class_balanced or experience_balanced. A remembered "O" tells nothing of entity types
+    stays: reservoir, class_balanced, experience_balanced or herding. A remembered "O" tells nothing of entity types
     that its labels did not cover. Cost: the time of the added examples; 32 bytes an example.
     When to use it: whenever examples may be stored; hard to beat.
     """

@@ -38,8 +38,13 @@ QUIET = {
 QUICK: dict[str, dict[str, Any]] = {
     "ewc": {"num_examples": 6, "strength": 10.0},
     "replay": {"capacity": 10, "batch_size": 5},
+    "der": {"capacity": 10, "batch_size": 5},
     "der++": {"capacity": 10, "batch_size": 5},
+    "er-ace": {"capacity": 10, "batch_size": 5},
     "agem": {"capacity": 10, "batch_size": 5},
+    "gem": {"capacity": 10, "batch_size": 3},
+    "gdumb": {"capacity": 14},
+    "fgm": {"epsilon": 0.05},
 }
 
 

@@ -1,0 +1,150 @@
+"""Bounds and simple baselines: who answers, what stays, what is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cl.build import Prepared, build_learner, build_strategy
+from cl.learner import Learner
+from cl.testing.tiny import configured, learn, train
+from cl.types import UserError
+
+Get = Callable[[str], Prepared]
+
+
+def backbone_of(learner: Learner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in learner.network.backbone.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name].to(a[name])) for name in a)
+
+
+@pytest.mark.parametrize("stream", ["sequence", "token", "mixed"])
+def test_what_an_independent_network_has_learnt_stays(prepared: Get, stream: str) -> None:
+    rows = train(prepared(stream), configured(stream, {"independent": {}})).rows
+    for j in range(len(rows)):
+        assert all(rows[i][j] == rows[j][j] for i in range(j, len(rows)))
+    finetuned = train(prepared(stream), configured(stream, {})).rows
+    assert rows[0] == finetuned[0] and rows[-1] != finetuned[-1]
+
+
+@pytest.mark.parametrize("name", ["independent", "gdumb"])
+def test_an_experience_starts_from_the_initial_weights(prepared: Get, name: str) -> None:
+    data, config = prepared("token"), configured("token", {name: {}})
+    learner = build_learner(config, data, "tested", seed=0)
+    initial = backbone_of(learner)
+    heads: list[Tensor] = []
+    for index in range(3):
+        learner.begin(data.stream[index])
+        assert same(initial, backbone_of(learner))
+        heads.append(learner.network.head("token").weight.detach().clone())
+        learn(learner, config, index, data)
+        assert not same(initial, backbone_of(learner))
+    for earlier, later in zip(heads, heads[1:], strict=False):
+        assert torch.equal(later[: len(earlier)], earlier.to(later))
+
+
+def test_a_probe_trains_the_head_alone_on_everything(prepared: Get) -> None:
+    data, config = prepared("mixed"), configured("mixed", {"probe": {}})
+    learner = build_learner(config, data, "tested", seed=0)
+    before = backbone_of(learner)
+    num_examples = 0
+    for index in range(3):
+        learn(learner, config, index, data)
+        assert not learner.network.backbone.training
+        num_examples += len(learner.store.splits[index, "train"])
+        assert len(learner.plan.train) == num_examples
+    assert same(before, backbone_of(learner))
+    assert not torch.equal(learner.network.head("sequence").bias, torch.zeros(2))
+
+
+@pytest.mark.parametrize("stream", ["token", "mixed"])
+def test_old_rows_of_seq_star_stay_bit_for_bit(prepared: Get, stream: str) -> None:
+    """With weight decay, clipping and Adam's momentum; and clipping sees the new rows alone."""
+    data = prepared(stream)
+    config = configured(stream, {"seq*": {}}, gradient_clip_val=0.01)
+    config.training.weight_decay = 0.5
+    learner = build_learner(config, data, "tested", seed=0)
+    learn(learner, config, 0, data)
+    encoder = backbone_of(learner)
+    for index in range(1, len(data.stream)):
+        old = {kind: head.weight.detach().clone() for kind, head in learner.network.heads.items()}
+        learner.begin(data.stream[index])
+        arrived = {kind: head.weight.detach().clone() for kind, head in learner.network.heads.items()}
+        norms: list[float] = []
+        watched(learner, norms)
+        learn_on(learner, config, data, index)
+        for kind, head in learner.network.heads.items():
+            known = len(old.get(kind, ()))
+            assert not known or torch.equal(head.weight[:known], old[kind])
+            new = known < len(head.weight)
+            assert new == (not torch.equal(head.weight, arrived[kind].to(head.weight)))
+        assert all(norm == 0.0 for norm in norms)
+    assert same(encoder, backbone_of(learner))
+    assert not learner.network.backbone.training
+
+
+def learn_on(learner: Learner, config: Any, data: Prepared, index: int) -> None:
+    """As `learn`, for an experience that has begun."""
+    begin, learner.begin = learner.begin, lambda experience: None  # type: ignore[method-assign]
+    try:
+        learn(learner, config, index, data)
+    finally:
+        learner.begin = begin  # type: ignore[method-assign]
+
+
+def watched(learner: Learner, norms: list[float]) -> None:
+    """Notes the norm of the gradient of old rows at every step, as clipping will see it."""
+    plugin = learner.strategy.plugins["seq*"]
+    on_gradients = type(plugin).on_gradients
+    known = learner.store.num_columns[learner.experience.index - 1]
+
+    def watch(of: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        result = on_gradients(plugin, of, gradients)
+        norms.extend(
+            float(result[name][:num_columns].norm())
+            for kind, num_columns in known.items()
+            if (name := f"heads.{kind}.weight") in result
+        )
+        return result
+
+    plugin.on_gradients = watch  # type: ignore[method-assign]
+
+
+def test_fixed_rows_are_hidden_from_other_plugins(prepared: Get) -> None:
+    """A projection cannot bring them back: in either order the rows stay, and the ends agree."""
+    data = prepared("token")
+    ends = []
+    for plugins in ({"seq*": {}, "agem": {}}, {"agem": {}, "seq*": {}}):
+        config = configured("token", plugins)
+        learner = train(data, config, num_experiences=1).learner
+        old = learner.network.head("token").weight.detach().clone()
+        learn(learner, config, 1, data)
+        assert torch.equal(learner.network.head("token").weight[: len(old)], old)
+        ends.append(learner.network.head("token").weight.detach())
+    assert torch.allclose(*ends, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("independent", "lwf"),
+        ("independent", "featdistill"),
+        ("gdumb", "lwf"),
+        ("gdumb", "joint"),
+        ("joint", "probe"),
+        ("seq*", "independent"),
+        ("seq*", "gdumb"),
+        ("er-ace", "joint"),
+    ],
+)
+def test_what_cannot_work_together_is_refused(pair: tuple[str, str]) -> None:
+    for plugins in (pair, pair[::-1]):
+        with pytest.raises(UserError, match="cannot work together"):
+            build_strategy({name: {} for name in plugins}, "both")
