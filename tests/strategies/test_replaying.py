@@ -160,7 +160,9 @@ def test_er_ace_by_hand(prepared: Get, stream: str) -> None:
     for kind, output in network(batch).items():
         told = [{c for c, yes in enumerate(store.told[e].tolist()) if yes} for e in range(now + 1)]
         losses = cross_entropy(output)
-        for n, (row, label) in enumerate(zip(output.targets.rows.tolist(), output.targets.labels.tolist(), strict=True)):
+        for n, (row, label) in enumerate(
+            zip(output.targets.rows.tolist(), output.targets.labels.tolist(), strict=True)
+        ):
             e = int(batch.experience[row])
             columns = set(range(output.raw.shape[1]))
             if e == now or (kind == "token" and label == 0):  # new; or an old O, which tells of its own types alone
