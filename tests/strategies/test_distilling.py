@@ -1,0 +1,95 @@
+"""Distillation against written-out sums: which columns, which positions, whose features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from cl.testing.tiny import configured, train
+from torch import Tensor
+from torch.nn.functional import softmax
+
+from cl.build import Prepared, prepare
+from cl.data.collate import collate
+from cl.learner import Learner
+from cl.models.network import frozen_copy
+from cl.streams.scenarios import by_class
+from cl.streams.stream import Stream
+from cl.streams.toy import toy_ner
+from cl.types import Batch, Step
+
+Get = Callable[[str], Prepared]
+
+
+def after_two(data: Prepared, stream: str, name: str, options: dict[str, Any]) -> tuple[Learner, Step]:
+    """A learner with a teacher whose network has moved on since, and a pass over new data."""
+    learner = train(data, configured(stream, {name: options}), num_experiences=2).learner
+    learner.begin(data.stream[2])
+    learner.network.eval()
+    with torch.no_grad():
+        for parameter in learner.network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, dtype=parameter.dtype)
+    return learner, step_of(learner, collate(learner.store.dataset(2, "train")[:9], 2, training=True))
+
+
+def step_of(learner: Learner, batch: Batch) -> Step:
+    return Step(learner.experience, batch, learner.network(batch))
+
+
+def kl(student: Tensor, teacher: Tensor, temperature: float) -> float:
+    """T² Σ q log q / p of one target."""
+    p, q = (softmax(z / temperature, 0) for z in (student, teacher))
+    return temperature**2 * sum(float((q[c] * (q[c] / p[c]).log()).detach()) for c in range(len(q)))
+
+
+@pytest.mark.parametrize("stream", ["token", "own"])
+def test_lwf_distils_the_old_columns_of_each_valid_target(prepared: Get, own: Prepared, stream: str) -> None:
+    """Of shared columns all together, of private ones those of each experience on their own."""
+    data = own if stream == "own" else prepared(stream)
+    learner, step = after_two(data, "token", "lwf", {"strength": 3.0, "temperature": 1.5})
+    teacher: Any = learner.strategy.plugins["lwf"].teacher  # type: ignore[attr-defined]
+    kind = data.stream[2].kind
+    known = learner.store.num_columns[1][kind]
+    spans = [span for span in learner.store.own[:2] if span is not None] or [(0, known)]
+    assert known < step.outputs[kind].raw.shape[1] or stream != "token"
+    student, old = step.outputs[kind].raw, teacher(step.batch)[kind].raw
+    assert old.shape[1] == known
+    every = [sum(kl(student[n, a:b], old[n, a:b], 1.5) for a, b in spans) for n in range(len(student))]
+    found = learner.strategy.losses(learner, step)["lwf"]  # type: ignore[arg-type]
+    assert float(found) == pytest.approx(3.0 * sum(every) / len(every))
+
+
+@pytest.mark.parametrize("stream", ["sequence", "token"])
+def test_feature_distillation_is_the_mean_squared_distance(prepared: Get, stream: str) -> None:
+    learner, step = after_two(prepared(stream), stream, "featdistill", {"strength": 3.0})
+    plugin: Any = learner.strategy.plugins["featdistill"]
+    kind = step.experience.kind
+    now, then = step.outputs[kind].features, plugin.teacher(step.batch)[kind].features
+    every = [float(((now[n] - then[n]) ** 2).sum()) / now.shape[1] for n in range(len(now))]
+    found = learner.strategy.losses(learner, step)["featdistill"]  # type: ignore[arg-type]
+    assert float(found) == pytest.approx(3.0 * sum(every) / len(every))
+    plugin.teacher = frozen_copy(learner.network)
+    assert float(learner.strategy.losses(learner, step)["featdistill"]) == 0.0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["lwf", "featdistill"])
+def test_positions_without_a_target_teach_nothing(prepared: Get, name: str) -> None:
+    """The term of a batch is the sum of its examples' alone, whatever padding they had."""
+    learner, step = after_two(prepared("token"), "token", name, {})
+    whole = float(learner.strategy.losses(learner, step)[name])  # type: ignore[arg-type]
+    parts = 0.0
+    examples = learner.store.dataset(2, "train")[:9]
+    for i in range(9):
+        one = replace(collate(examples[i : i + 1], 2, training=True), counts=step.batch.counts)
+        parts += float(learner.strategy.losses(learner, step_of(learner, one))[name])  # type: ignore[arg-type]
+    assert whole == pytest.approx(parts)
+
+
+@pytest.fixture(scope="module")
+def own() -> Prepared:
+    """Entity types one by one, each with candidates of its own."""
+    corpus = toy_ner(0, num_types=3, num_train=72, num_valid=8, num_test=16)
+    return prepare(configured("token", {}), Stream(by_class([corpus], [1], candidates="own", seed=0)))
