@@ -48,7 +48,8 @@ class ToyConfig:
 class StreamConfig:
     """The experiences.
 
-    `scenario`: toy, domain, class, task, or the dotted path of a function that returns an Avalanche scenario.
+    `scenario`: toy, domain, class, task, a protocol (cfner, acl24), or the dotted path of a function that returns an
+    Avalanche scenario.
     `corpora`: a mapping each, `name`, `kind`, `format`, `train`, `valid`, `test` and the reader's options;
     `defaults` holds what they share, `root` the folder that their paths start from. `classes_per_experience`:
     a number, or a list whose last number goes on. `class_order`: the classes as they arrive. `order`: the
