@@ -108,7 +108,8 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
     loaded, _ = build_backbone(config.network, prepared.stream)
-    network = Network(loaded, config.network.pooling, 0.1 if config.network.dropout is None else config.network.dropout)
+    dropout = 0.1 if config.network.dropout is None else config.network.dropout
+    network = Network(loaded, config.network.pooling, dropout, config.network.head)
     return Learner(
         network,
         build_strategy(config.strategies[strategy], strategy),

@@ -10,10 +10,10 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cl.streams.scenarios import class_columns, groups_of, labels_of
-from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, entity_type
+from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, SplitName, entity_type
 
 
 def cfner(corpus: Corpus, sizes: Sequence[int], seed: int = 0) -> list[Experience]:
@@ -83,7 +83,7 @@ def fingerprint(experiences: Iterable[Experience]) -> str:
 
 
 def _experiences(
-    corpus: Corpus, groups: list[list[str]], train: list[list[int]], kept: dict[str, Sequence[int]]
+    corpus: Corpus, groups: list[list[str]], train: list[list[int]], kept: Mapping[SplitName, Sequence[int]]
 ) -> list[Experience]:
     found = []
     for index, group in enumerate(groups):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import tiny_config
 from runs import configured, train
 from seqeval.metrics import f1_score
