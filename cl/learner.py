@@ -260,7 +260,7 @@ class Learner(LightningModule):
         counts: dict[int, Tensor] = {}
         for network, of_network in by_network.items():
             counts |= self.evaluator.counts(
-                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size)
+                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size), learnt
             )
         counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
         row: Row = [None] * len(self.evaluator.experiences)
