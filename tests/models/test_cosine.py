@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_the_scale_is_learnt_without_weight_decay() -> None:
 @pytest.mark.parametrize("plugins", [{}, {"cfner": {}, "imprint": {}, "replay": {"capacity": 10, "batch_size": 5}}])
 def test_a_stream_is_learnt_and_taken_up_again(prepared: Get, plugins: dict[str, dict[str, int]]) -> None:
     data, config = prepared("mixed"), configured("mixed", plugins)
-    config.network.head = "cosine"
+    config.network = replace(config.network, head="cosine")
     straight = train(data, config)
     half = train(data, config, num_experiences=2)
     resumed = build_learner(config, data, "tested", seed=0)
@@ -75,14 +76,14 @@ def test_dealing_out_a_batch_changes_nothing(prepared: Get) -> None:
     ends = []
     for accumulate in (1, 3):
         config = configured("mixed", {"imprint": {}}, accumulate)
-        config.network.head = "cosine"
+        config.network = replace(config.network, head="cosine")
         ends.append(train(prepared("mixed"), config))
     assert_same(ends[0].weights, ends[1].weights, 1e-6)
 
 
 def test_candidates_are_masked(prepared: Get) -> None:
     data, config = prepared("token"), configured("token", {})
-    config.network.head = "cosine"
+    config.network = replace(config.network, head="cosine")
     learner = build_learner(config, data, "tested", 0)
     for experience in data.stream:
         learner.begin(experience)
@@ -95,7 +96,7 @@ def test_candidates_are_masked(prepared: Get) -> None:
 
 def test_a_teacher_of_a_narrower_head(prepared: Get) -> None:
     data, config = prepared("token"), configured("token", {})
-    config.network.head = "cosine"
+    config.network = replace(config.network, head="cosine")
     learner = build_learner(config, data, "tested", 0)
     learner.begin(data.stream[0])
     teacher = frozen_copy(learner.network)

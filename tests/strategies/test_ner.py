@@ -323,7 +323,7 @@ def test_neighbours_are_asked_in_their_sentences(ner: Prepared) -> None:
 
 def test_imprinted_rows_and_fixed_ones(ner: Prepared) -> None:
     config = configured("token", {"imprint": {}})
-    config.network.head = "cosine"
+    config.network = replace(config.network, head="cosine")
     end = train(ner, config, num_experiences=1)
     learner = end.learner
     head = learner.network.head("token")
