@@ -31,7 +31,7 @@ def test_data_in_the_order_of_the_file(prepared: Get) -> None:
     data = prepared("token").evaluator.store.dataset(0, "train")
     plan = ExperienceData(data, 0, batch_size=7, max_epochs=2, seed=0, shuffle=False)
     batches = [batch.tolist() for batch in plan.global_batches()]
-    assert sum(batches, []) == 2 * list(range(len(data)))
+    assert [i for batch in batches for i in batch] == 2 * list(range(len(data)))
     assert {len(batch) for batch in batches[:-1]} <= {7, len(data) % 7}
     later = ExperienceData(data, 0, batch_size=7, max_epochs=2, seed=0, start=2, shuffle=False)
     assert [batch.tolist() for batch in later.global_batches()] == batches[2:]
