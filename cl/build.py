@@ -24,7 +24,7 @@ from cl.models import backbone
 from cl.models.network import Network
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, Strategy
-from cl.streams import check, scenarios
+from cl.streams import check, protocols, scenarios
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
@@ -43,10 +43,10 @@ def build_stream(config: StreamConfig) -> Stream:
     """The stream that a configuration names."""
     if "." in config.scenario:
         experiences = list(_custom(config.scenario))
-    elif config.scenario in SCENARIOS:
-        experiences = SCENARIOS[config.scenario](config)
+    elif config.scenario in SCENARIOS | PROTOCOLS:
+        experiences = (SCENARIOS | PROTOCOLS)[config.scenario](config)
     else:
-        known = did_you_mean(config.scenario, SCENARIOS)
+        known = did_you_mean(config.scenario, SCENARIOS | PROTOCOLS)
         raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
     if config.order:
         experiences = scenarios.reorder(experiences, config.order)
@@ -108,7 +108,8 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
     loaded, _ = build_backbone(config.network, prepared.stream)
-    network = Network(loaded, config.network.pooling, 0.1 if config.network.dropout is None else config.network.dropout)
+    dropout = 0.1 if config.network.dropout is None else config.network.dropout
+    network = Network(loaded, config.network.pooling, dropout, config.network.head)
     return Learner(
         network,
         build_strategy(config.strategies[strategy], strategy),
@@ -185,14 +186,7 @@ def _by_corpus(config: StreamConfig) -> list[Experience]:
 
 def _by_class(config: StreamConfig, candidates: scenarios.Candidates = "seen") -> list[Experience]:
     """Class-incremental: a few classes an experience, all classes seen so far are candidates."""
-    sizes = config.classes_per_experience
-    sizes = [sizes] if isinstance(sizes, int) else sizes
-    if not isinstance(sizes, list) or not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise UserError(
-            f"stream.classes_per_experience is {config.classes_per_experience!r}: give a positive number, or a list of "
-            "them, whose last one goes on"
-        )
-    return scenarios.by_class(_corpora(config), sizes, config.class_order, candidates, config.seed)
+    return scenarios.by_class(_corpora(config), _sizes(config), config.class_order, candidates, config.seed)
 
 
 def _by_task(config: StreamConfig) -> list[Experience]:
@@ -208,6 +202,49 @@ SCENARIOS: dict[str, Callable[[StreamConfig], list[Experience]]] = {
     "class": _by_class,
     "task": _by_task,
 }
+
+
+def _cfner(config: StreamConfig) -> list[Experience]:
+    """Class-incremental NER with disjoint training sentences; FG-a-PG-b is `classes_per_experience: [a, b]`.
+
+    Zheng et al., 2022: Distilling causal effect from miscellaneous other-class for continual named entity recognition
+    """
+    return protocols.cfner(_sentences(config), _sizes(config), config.seed)
+
+
+def _acl24(config: StreamConfig) -> list[Experience]:
+    """As cfner, without the sentences of valid and test that hold no entity.
+
+    Zheng, Qiu & Ma, 2024: Learn or recall? Revisiting incremental learning with pre-trained language models
+    """
+    return protocols.acl24(_sentences(config), _sizes(config), config.seed)
+
+
+PROTOCOLS: dict[str, Callable[[StreamConfig], list[Experience]]] = {
+    "cfner": _cfner,
+    "acl24": _acl24,
+}
+
+
+def _sizes(config: StreamConfig) -> list[int]:
+    sizes = config.classes_per_experience
+    sizes = [sizes] if isinstance(sizes, int) else sizes
+    if not isinstance(sizes, list) or not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise UserError(
+            f"stream.classes_per_experience is {config.classes_per_experience!r}: give a positive number, or a list of "
+            "them, whose last one goes on"
+        )
+    return sizes
+
+
+def _sentences(config: StreamConfig) -> Corpus:
+    """The one corpus of a protocol of NER, whose types come in alphabetical order."""
+    corpora = _corpora(config)
+    if len(corpora) != 1 or corpora[0].kind != "token":
+        raise UserError(f"stream.corpora: the protocol {config.scenario} is for one corpus of kind token")
+    if config.class_order:
+        raise UserError(f"stream.class_order: the protocol {config.scenario} fixes the order of types: leave it out")
+    return corpora[0]
 
 
 def _corpora(config: StreamConfig) -> list[Corpus]:

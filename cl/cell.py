@@ -34,6 +34,7 @@ from cl.reporting.files import RunLog, write_json, write_text
 from cl.reporting.wandb import WandbSink, open_logger
 from cl.signals import StopRequest
 from cl.strategies.plugin import stored_bytes
+from cl.streams.protocols import fingerprint
 from cl.types import Experience, UserError
 
 ENDS: dict[type[BaseException], str] = {
@@ -209,7 +210,7 @@ class CellRun:
         except Timeout:
             raise UserError(f"{folder}: another process is running this cell; wait for it, or stop it first") from None
         write_text(folder / "config.yaml", to_yaml(self.cell.config))
-        write_json(folder / "environment.json", environment(self.cell.seed))
+        write_json(folder / "environment.json", environment(self.cell.seed) | {"split": fingerprint(self.experiences)})
         self.log = RunLog(folder / "log.csv")
         self.log.truncate(self.log_position)
         self._write_metrics()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.data.dataset import Dataset, Store, ragged
-from cl.evaluation.scores import TagSet, class_counts, entity_counts, scores
+from cl.evaluation.scores import TagSet, class_counts, entity_counts, error_counts, error_rates, scores
 from cl.models.network import Network
 from cl.streams.scenarios import columns_after
 from cl.types import Batch, Experience, Kind, SplitName
@@ -19,16 +19,21 @@ Passes = Callable[[Dataset], Iterable[Batch]]
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores experiences of a stream: accuracy and macro F1 of sequences, strict entity F1 of sentences."""
+    """Scores experiences of a stream: accuracy and macro F1 of sequences, strict entity F1 and error rates of
+    sentences.
+    """
 
     experiences: Sequence[Experience]
     store: Store
 
-    def counts(self, network: Network, which: Sequence[int], split: SplitName, passes: Passes) -> dict[int, Tensor]:
-        """Of each experience in `which`, int64 `[classes or types, 3]` counts over this rank's share.
+    def counts(
+        self, network: Network, which: Sequence[int], split: SplitName, passes: Passes, learnt: int
+    ) -> dict[int, Tensor]:
+        """Of each experience in `which`, int64 `[classes, 3]` or `[types, 7]` counts over this rank's share.
 
         `passes` deals a data set to ranks and yields this rank's batches. Experiences whose candidates are all
-        classes seen share their texts: each text passes through the network once.
+        classes seen share their texts: each text passes through the network once. `learnt`: the newest experience,
+        whose types and those before it are entities; words of others count as outside.
         """
         shared = [e for e in which if self.store.own[e] is None]
         groups = [shared] if shared else []
@@ -36,12 +41,14 @@ class Evaluator:
         counts: dict[int, Tensor] = {}
         for group in groups:
             predicted, seen = self._predict(network, passes(self._union(group, split)))
-            counts |= {e: self._count(e, split, predicted, seen) for e in group}
+            counts |= {e: self._count(e, split, predicted, seen, learnt) for e in group}
         return counts
 
     def scores(self, experience: int, counts: Tensor) -> dict[str, float]:
         """The named scores of an experience's counts."""
-        return scores(self.experiences[experience].kind, counts, self._names(experience))
+        kind = self.experiences[experience].kind
+        rates = error_rates(counts[:, 3:]) if kind == "token" else {}
+        return scores(kind, counts[:, :3], self._names(experience)) | rates
 
     def measurable(self, experience: int, learnt: int) -> bool:
         """Whether an experience can be scored: its head exists, and its private columns have arrived."""
@@ -58,7 +65,7 @@ class Evaluator:
         for kind in sorted(kinds):
             total: dict[str, Tensor] = {}
             for e in (e for e in counts if self.experiences[e].kind == kind):
-                for name, count in zip(self._names(e), counts[e], strict=True):
+                for name, count in zip(self._names(e), counts[e][:, :3], strict=True):
                     total[name] = total.get(name, torch.zeros_like(count)) + count
             found = scores(kind, torch.stack(list(total.values())), tuple(total))
             prefix = f"{kind}/" if len(kinds) > 1 else ""
@@ -88,7 +95,7 @@ class Evaluator:
         network.train(was_training)
         return predicted, seen
 
-    def _count(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor) -> Tensor:
+    def _count(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor, learnt: int) -> Tensor:
         rows = self.store.splits[e, split]
         rows = rows[seen[rows]]
         words, owner = ragged(self.store.word_offsets, rows)
@@ -97,7 +104,11 @@ class Evaluator:
             return class_counts(predicted[words], gold, len(self._columns("sequence")))
         outside = (self.store.own[e] or (0, 0))[0]  # what was cut off at the length limit was not found
         found = torch.where(predicted[words] < 0, outside, predicted[words])
-        return entity_counts(found, gold, owner, self._tags(e))
+        full = gold  # what a word is, in the columns of every type seen so far
+        if self.store.own[e] is None:
+            full = self.store.tables[len(self.experiences) + max(e, learnt), self.store.labels[words].long()]
+        errors = error_counts(found, gold, full == outside, outside, self._tags(e))
+        return torch.cat([entity_counts(found, gold, owner, self._tags(e)), errors], dim=1)
 
     def _columns(self, kind: Kind) -> tuple[str, ...]:
         return columns_after(self.experiences, len(self.experiences) - 1)[kind]

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cl.build import SCENARIOS, build_backbone, build_strategy, build_stream, data_errors, num_processes
+from cl.build import PROTOCOLS, SCENARIOS, build_backbone, build_strategy, build_stream, data_errors, num_processes
 from cl.config import Config
 from cl.data.encode import Encoder
 from cl.models.backbone import Backbone
 from cl.strategies import STRATEGIES
 from cl.streams import check
+from cl.streams.protocols import fingerprint
 from cl.streams.read import READERS
 from cl.streams.scenarios import columns_after
 from cl.types import SPLITS, Experience, UserError
@@ -67,6 +68,7 @@ def _inspect_data(experiences: Sequence[Experience], encoder: Encoder, console: 
     for experience in experiences:
         table.add_row(*map(Text, _describe(experience, encoder)))
     console.print(table)
+    _say(console, f"split: {fingerprint(experiences)}")
     for warning in check.warnings(experiences):
         _say(console, f"warning: {warning}", "yellow")
 
@@ -91,12 +93,14 @@ def list_strategies() -> None:
 
 
 def list_streams() -> None:
-    """One line a scenario and a file format."""
-    table = Table("", "name", "what it is", box=None)
-    for name, build in SCENARIOS.items():
-        table.add_row("scenario", name, first_sentence(build.__doc__))
-    for name, reader in READERS.items():
-        table.add_row("format", name, first_sentence(reader.__doc__))
+    """One line a scenario, a protocol (with its paper) and a file format."""
+    rows = [("scenario", name, build.__doc__) for name, build in SCENARIOS.items()]
+    rows += [("protocol", name, build.__doc__) for name, build in PROTOCOLS.items()]
+    rows += [("format", name, reader.__doc__) for name, reader in READERS.items()]
+    table = Table("", "name", "what it is", "paper", box=None)
+    for kind, name, docstring in rows:
+        paper = (docstring or "").partition("\n\n")[2] if kind == "protocol" else ""
+        table.add_row(kind, name, *map(Text, (first_sentence(docstring), first_sentence(paper))))
     Console().print(table)
 
 

@@ -34,33 +34,43 @@ class Diverged(RuntimeError):
 class Training:
     """How each experience is trained.
 
-    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches. `learning_rate` for
-    AdamW, `head_learning_rate` for the heads where it differs; `weight_decay` on matrices alone. `warmup`: share of
-    an experience's steps over which the rate rises from 0; `schedule`: then constant, or linear to 0.
+    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches; `shuffle`: false takes
+    them in the order of the data. `optimizer`: adamw, or sgd with `momentum`. `learning_rate`, `head_learning_rate`
+    for the heads where it differs, `later_learning_rate` for all after the first experience where it differs;
+    `weight_decay` on matrices alone. `warmup`: share of an experience's steps over which the rate rises from 0;
+    `schedule`: then constant, linear to 0, or drop: in the first experience a fifth of it in the second half.
     `patience`: stop after that many epochs without a better validation score (null: never); `keep_best`: go on
     with the weights of the best epoch on validation. The optimizer starts anew with each experience.
     """
 
     batch_size: int = 16
+    shuffle: bool = True
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 5e-5
     head_learning_rate: float | None = None
+    later_learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.0
-    schedule: Literal["constant", "linear"] = "constant"
+    schedule: Literal["constant", "linear", "drop"] = "constant"
     patience: int | None = None
     keep_best: bool = False
 
-    @property
-    def head_rate(self) -> float:
-        """Learning rate of the heads."""
-        return self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
+    def rates(self, experience: int) -> tuple[float, float]:
+        """The learning rates of the backbone and of the heads in an experience."""
+        if experience and self.later_learning_rate is not None:
+            return self.later_learning_rate, self.later_learning_rate
+        head = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
+        return self.learning_rate, head
 
-    def factor(self, step: int, num_steps: int) -> float:
+    def factor(self, step: int, num_steps: int, experience: int) -> float:
         """What the learning rate is multiplied by at a step of an experience, in [0, 1]."""
         warm = round(self.warmup * num_steps)
         if step < warm:
             return (step + 1) / (warm + 1)
-        return 1.0 if self.schedule == "constant" else max(0.0, (num_steps - step) / max(1, num_steps - warm))
+        if self.schedule == "linear":
+            return max(0.0, (num_steps - step) / max(1, num_steps - warm))
+        return 0.2 if self.schedule == "drop" and not experience and 2 * step >= num_steps else 1.0
 
 
 @dataclass
@@ -143,6 +153,7 @@ class Learner(LightningModule):
             max_steps=self.max_steps,
             seed=self.seed,
             start=self.num_steps,
+            shuffle=options.shuffle,
         )
         return self.plan
 
@@ -150,6 +161,11 @@ class Learner(LightningModule):
     def epoch(self) -> int:
         """The epoch of the newest step."""
         return max(0, self.num_steps - 1) // self.plan.steps_per_epoch
+
+    @property
+    def progress(self) -> float:
+        """Share of the experience's steps already taken, in [0, 1]."""
+        return self.num_steps / self.plan.num_steps
 
     def on_train_start(self) -> None:
         if not self.num_steps:
@@ -212,22 +228,27 @@ class Learner(LightningModule):
         self._terms = {}
 
     def configure_optimizers(self) -> Any:
-        options = self.training_options
+        options, index = self.training_options, self.experience.index
         groups = [
             {
                 "params": [p for n, p in self.network.named_parameters() if p.requires_grad and test(n, p)],
                 "lr": rate,
                 "weight_decay": decay,
             }
-            for of_heads, rate in ((False, options.learning_rate), (True, options.head_rate))
+            for of_heads, rate in zip((False, True), options.rates(index), strict=True)
             for decay, test in _decays(of_heads, options.weight_decay)
         ]
         # Lightning neither unscales nor clips the gradients of a fused step under mixed precision.
         clips, precision = self.trainer.gradient_clip_val, str(self.trainer.precision)
         fused = not precision.endswith("-mixed") or (precision == "bf16-mixed" and not clips)
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], fused=fused)
+        groups = [group for group in groups if group["params"]]
+        optimizer: Optimizer = (
+            torch.optim.SGD(groups, momentum=options.momentum, fused=fused)
+            if options.optimizer == "sgd"
+            else torch.optim.AdamW(groups, fused=fused)
+        )
         start, end = self.plan.start, self.plan.num_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end, index))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---------------------------------------------------------------------------------------- evaluation
@@ -244,7 +265,7 @@ class Learner(LightningModule):
         counts: dict[int, Tensor] = {}
         for network, of_network in by_network.items():
             counts |= self.evaluator.counts(
-                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size)
+                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size), learnt
             )
         counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
         row: Row = [None] * len(self.evaluator.experiences)

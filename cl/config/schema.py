@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from cl.config.options import did_you_mean
 from cl.learner import Training
 from cl.models.backbone import Scratch
+from cl.models.heads import HeadType
 from cl.models.network import Pooling
 from cl.types import SPLITS
 
@@ -48,7 +49,8 @@ class ToyConfig:
 class StreamConfig:
     """The experiences.
 
-    `scenario`: toy, domain, class, task, or the dotted path of a function that returns an Avalanche scenario.
+    `scenario`: toy, domain, class, task, a protocol (cfner, acl24), or the dotted path of a function that returns an
+    Avalanche scenario.
     `corpora`: a mapping each, `name`, `kind`, `format`, `train`, `valid`, `test` and the reader's options;
     `defaults` holds what they share, `root` the folder that their paths start from. `classes_per_experience`:
     a number, or a list whose last number goes on. `class_order`: the classes as they arrive. `order`: the
@@ -76,13 +78,15 @@ class NetworkConfig:
     """The network.
 
     `backbone`: a hub id, a local folder, or `scratch`. `dropout`: replaces every rate of the backbone, null keeps
-    them. `max_length`: tokens an example, special ones included. `pooling` of a sequence: mean or first.
+    them. `max_length`: tokens an example, special ones included. `pooling` of a sequence: mean or first. `head`:
+    linear, or cosine: a learnt scale times the cosine of feature and class.
     """
 
     backbone: str = "scratch"
     dropout: float | None = None
     max_length: int = 128
     pooling: Pooling = "mean"
+    head: HeadType = "linear"
     trust_remote_code: bool = False
     scratch: Scratch = field(default_factory=Scratch)
 
@@ -153,7 +157,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "network.scratch": (1, inf),
     "training.batch_size": (1, inf),
     "training.learning_rate": (0, inf),
+    "training.momentum": (0, 1),
     "training.head_learning_rate": (0, inf),
+    "training.later_learning_rate": (0, inf),
     "training.weight_decay": (0, inf),
     "training.warmup": (0, 1),
     "training.patience": (1, inf),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
@@ -64,7 +65,7 @@ class ExperienceData(LightningDataModule):
     """One experience for `Trainer.fit`: what to train on, as the plugins left it, for how long, from where.
 
     `max_epochs` passes of `batch_size` examples a step, at most `max_steps` steps in all (None: no limit);
-    `start`: steps already taken.
+    `start`: steps already taken; `shuffle`: false takes the examples in the order of the data.
     """
 
     def __init__(
@@ -77,9 +78,11 @@ class ExperienceData(LightningDataModule):
         max_steps: int | None = None,
         seed: int,
         start: int = 0,
+        shuffle: bool = True,
     ) -> None:
         super().__init__()
         self.train, self.learnt, self.batch_size, self.seed, self.start = train, learnt, batch_size, seed, start
+        self.shuffle = shuffle
         self.steps_per_epoch = -(-len(train) // batch_size)
         self.num_steps = self.steps_per_epoch * max_epochs
         if max_steps is not None:
@@ -90,8 +93,13 @@ class ExperienceData(LightningDataModule):
         for step in range(self.start, self.num_steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if place == 0 or step == self.start:
-                batches = global_batches(self.train.lengths, self.batch_size, self.seed, "order", self.learnt, epoch)
+                batches = self._epoch(epoch)
             yield batches[place]
+
+    def _epoch(self, epoch: int) -> Sequence[Tensor]:
+        if not self.shuffle:
+            return torch.split(torch.arange(len(self.train)), self.batch_size)
+        return global_batches(self.train.lengths, self.batch_size, self.seed, "order", self.learnt, epoch)
 
     def train_dataloader(self) -> TrainLoader:
         """The training batches of this rank."""

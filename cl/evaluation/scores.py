@@ -1,9 +1,9 @@
 """Scores of one experience, kept as integer counts until the very end.
 
 Both kinds share one representation, `counts`: int64 `[K, 3]` with the columns (correct, predicted, gold) for
-`K` classes (sequence) or `K` entity types (token). Counts of disjoint examples add up, so the counts of a test
-set spread over ranks and batches are the sum of the parts, and a score is the same for any number of ranks.
-A mean of per-batch F1 scores is not an F1 score.
+`K` classes (sequence) or `K` entity types (token), for which the four columns of `error_counts` may follow. Counts of
+disjoint examples add up, so the counts of a test set spread over ranks and batches are the sum of the parts, and a
+score is the same for any number of ranks. A mean of per-batch F1 scores is not an F1 score.
 """
 
 from __future__ import annotations
@@ -87,6 +87,34 @@ def entity_counts(predicted: Tensor, gold: Tensor, sentence: Tensor, tags: TagSe
     correct = (predicted_end == gold_end) & (predicted_type == gold_type) & (gold_end > 0)
     found = (gold_type[correct], predicted_type[predicted_end > 0], gold_type[gold_end > 0])
     return torch.stack([types.bincount(minlength=len(tags.types)) for types in found], dim=1)
+
+
+def error_counts(predicted: Tensor, gold: Tensor, outside: Tensor, column: int, tags: TagSet) -> Tensor:
+    """Of each of `T` types, int64 `[T, 4]`: its words, those of them called O, words outside called it, words outside.
+
+    `predicted`, `gold`: columns, int64 `[N]`; `outside`: bool `[N]`, words that no type has in the full gold; `column`
+    is that of O. Counts of words, not of entities: they add up over disjoint sentences like the others.
+    """
+    size = len(tags.types)
+    of_type, called = tags.type[gold], tags.type[predicted]
+    own = of_type >= 0
+    groups = (of_type[own], of_type[own & (predicted == column)], called[outside & (called >= 0)])
+    columns = [group.bincount(minlength=size) for group in groups]
+    return torch.stack([*columns, outside.sum().expand(size)], dim=1)
+
+
+def error_rates(counts: Tensor) -> dict[str, float]:
+    """From `[T, 4]` counts of errors, NaN where there is no such word: fractions of 1, smaller is better.
+
+    `to_outside`: share of the words of these types that are called O; `from_outside`: share of the words outside all
+    types that are called one of these (E2O and O2E of Qiu et al., 2024: Incremental sequence labeling: a tale of two
+    shifts, by words).
+    """
+    words, missed, invented, outside = counts.double().T
+    return {
+        "to_outside": (missed.sum() / words.sum()).item(),
+        "from_outside": (invented.sum() / outside.mean()).item(),
+    }
 
 
 def accuracy(counts: Tensor) -> float:

@@ -45,13 +45,15 @@ class Backbone(nn.Module):
     """An encoder: `input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`.
 
     Parameters that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a
-    gradient in every step.
+    gradient in every step. Its attention maps can be watched.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model.train()  # a pretrained one comes in eval mode, without dropout
         self.hidden: int = model.config.hidden_size
+        self.fast: str = model.config._attn_implementation
+        self.attentions: tuple[Tensor, ...] | None = None
         for parameter in unused_parameters(model):
             parameter.requires_grad_(False)
 
@@ -77,8 +79,25 @@ class Backbone(nn.Module):
             handle.remove()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        options = {} if self.attentions is None else {"output_attentions": True}
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **options)
+        if options:
+            self.attentions = output.attentions
+        hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def watch(self) -> None:
+        """Keeps the attention maps of the newest pass. Attention is eager meanwhile: slower, and `layers · B · heads ·
+        L²` numbers in memory.
+        """
+        self.model.set_attn_implementation("eager")
+        self.attentions = ()
+
+    def unwatch(self) -> tuple[Tensor, ...]:
+        """The maps of the newest pass since `watch`, `[B, heads, L, L]` a layer, as dropout left them."""
+        maps, self.attentions = self.attentions or (), None
+        self.model.set_attn_implementation(self.fast)
+        return maps
 
 
 def unused_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Generator, Tensor, nn
 
 from cl.models.backbone import Backbone
-from cl.models.heads import Head
+from cl.models.heads import HEADS, Head, HeadType
 from cl.types import KINDS, Batch, Kind, Output, Outputs
 
 MASKED = -1e9  # the logit of a class that is no candidate: finite, so that differences of two masked ones are 0
@@ -24,9 +24,11 @@ class Network(nn.Module):
     each parameter has a gradient on each rank.
     """
 
-    def __init__(self, backbone: Backbone, pooling: Pooling = "mean", dropout: float = 0.1) -> None:
+    def __init__(
+        self, backbone: Backbone, pooling: Pooling = "mean", dropout: float = 0.1, head: HeadType = "linear"
+    ) -> None:
         super().__init__()
-        self.backbone, self.pooling = backbone, pooling
+        self.backbone, self.pooling, self.head_type = backbone, pooling, head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
 
@@ -42,7 +44,7 @@ class Network(nn.Module):
         device = next(self.backbone.parameters()).device
         for kind in (kind for kind in KINDS if kind in num_columns):
             if kind not in self.heads:
-                self.heads[kind] = Head(self.backbone.hidden).to(device)
+                self.heads[kind] = HEADS[self.head_type](self.backbone.hidden).to(device)
             self.head(kind).grow(num_columns[kind], generator)
 
     def head(self, kind: Kind) -> Head:

@@ -30,6 +30,22 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return temperature**2 * F.kl_div(log_p, log_q, log_target=True, reduction="none").sum(1)
 
 
+def imitation(student: Tensor, teacher: Tensor, temperature: float = 1.0, teacher_temperature: float = 1.0) -> Tensor:
+    """KL(teacher ‖ student) of each target, `[N]`, where classes that the teacher does not know have no probability.
+
+    Logits `[N, C]` and `[N, C']`, C' ≤ C. Unlike `distillation` it also takes probability away from the new classes.
+    """
+    log_p = F.log_softmax(student / temperature, dim=1)[:, : teacher.shape[1]]
+    log_q = F.log_softmax(teacher / teacher_temperature, dim=1)
+    return F.kl_div(log_p, log_q, log_target=True, reduction="none").sum(1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats of each target's distribution, `[N]`; logits `[N, C]`."""
+    log_p = F.log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
 def parameters_of(network: Network) -> Tensors:
     """The trainable parameters by name."""
     return {name: p for name, p in network.named_parameters() if p.requires_grad}

@@ -32,6 +32,10 @@ class Learner(Protocol):
     num_steps: int
     """Optimizer steps taken in this experience."""
 
+    @property
+    def progress(self) -> float:
+        """Share of this experience's steps already taken, in [0, 1]."""
+
     def generator(self, *key: object) -> torch.Generator:
         """A generator on the CPU seeded by (seed, experience, *key): the same on every rank, after every resume."""
 

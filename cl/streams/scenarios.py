@@ -66,7 +66,7 @@ def by_class(
     """
     experiences: list[Experience] = []
     for corpus, labels in zip(corpora, _ordered([labels_of(corpus) for corpus in corpora], order), strict=True):
-        groups = _groups(labels, classes_per_experience)
+        groups = groups_of(labels, classes_per_experience)
         splits = {name: _assign(corpus, name, groups, seed) for name in SPLITS}
         for number, group in enumerate(groups):
             experiences.append(
@@ -147,6 +147,17 @@ def columns_after(experiences: Sequence[Experience], index: int) -> dict[Kind, t
     return {kind: tuple(names) for kind, names in columns.items()}
 
 
+def groups_of(labels: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
+    """The labels in groups of these sizes, the last of which goes on for the rest."""
+    groups: list[list[str]] = []
+    start = 0
+    while start < len(labels):
+        size = sizes[min(len(groups), len(sizes) - 1)]
+        groups.append(list(labels[start : start + size]))
+        start += size
+    return groups
+
+
 def _cut(examples: Examples, fraction: float, rng: random.Random) -> tuple[Examples, Examples]:
     held = set(rng.sample(range(len(examples)), round(fraction * len(examples))))
 
@@ -170,16 +181,6 @@ def _ordered(labels: list[list[str]], order: Sequence[str]) -> list[list[str]]:
     if missing := sorted(known - set(order)):
         raise UserError(f"stream.class_order leaves out {', '.join(missing)}: name every class once")
     return [[label for label in order if label in each] for each in labels]
-
-
-def _groups(labels: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
-    groups: list[list[str]] = []
-    start = 0
-    while start < len(labels):
-        size = sizes[min(len(groups), len(sizes) - 1)]
-        groups.append(list(labels[start : start + size]))
-        start += size
-    return groups
 
 
 def _assign(corpus: Corpus, name: SplitName, groups: list[list[str]], seed: int) -> list[Split]:

@@ -23,6 +23,8 @@ from cl.evaluation.scores import (
     accuracy,
     class_counts,
     entity_counts,
+    error_counts,
+    error_rates,
     macro_f1,
     micro_f1,
     per_class_f1,
@@ -204,3 +206,31 @@ def test_nothing_to_score_is_zero(num_rows):
     counts, names = torch.zeros(num_rows, 3, dtype=torch.int64), "abc"[:num_rows]
     assert scores("token", counts, names) == {"score": 0.0, "micro_f1": 0.0, "macro_f1": 0.0}
     assert scores("sequence", counts, names) == {"score": 0.0, "accuracy": 0.0, "macro_f1": 0.0}
+
+
+# --------------------------------------------------------------------------------- what O hides, by words
+
+
+def test_error_rates_by_hand() -> None:
+    tags = TagSet.of(("O", "B-x", "I-x", "B-y", "I-y"), scored=("x",))
+    gold = torch.tensor([1, 2, 1, 0, 0, 0, 0, 0])  # x x x, then O; the last two are a y to the full gold
+    outside = torch.tensor([False] * 3 + [True] * 3 + [False] * 2)
+    predicted = torch.tensor([1, 0, 3, 1, 0, 4, 1, 0])
+    counts = error_counts(predicted, gold, outside, 0, tags)
+    # Words of x: 3, of which one is called O (another is called y). Words outside: 3, of which one is called x.
+    assert counts.tolist() == [[3, 1, 1, 3]]
+    assert error_rates(counts) == pytest.approx({"to_outside": 1 / 3, "from_outside": 1 / 3})
+
+
+@given(corpora, st.integers(1, 4))
+def test_error_counts_add_up_over_ranks(corpus, num_ranks):
+    def errors(sentences):
+        predicted, gold, _ = flat(sentences)
+        return error_counts(predicted, gold, gold == 2, 2, TAGS)
+
+    parts = [errors(corpus[rank::num_ranks]) for rank in range(num_ranks)]
+    assert torch.stack(parts).sum(dim=0).equal(errors(corpus))
+
+
+def test_error_rates_of_nothing_are_not_measured() -> None:
+    assert all(math.isnan(rate) for rate in error_rates(torch.zeros(2, 4, dtype=torch.int64)).values())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from cl.testing.tiny import configured, train
 from torch import Tensor
 from torch.nn.functional import softmax
 
@@ -19,6 +18,7 @@ from cl.models.network import frozen_copy
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
+from cl.testing.tiny import configured, train
 from cl.types import Batch, Step
 
 Get = Callable[[str], Prepared]

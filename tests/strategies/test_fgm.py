@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from cl.testing.tiny import configured, train
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -15,6 +14,7 @@ from cl.build import Prepared
 from cl.data.collate import collate
 from cl.learner import Learner
 from cl.strategies.fgm import FGM
+from cl.testing.tiny import configured, train
 from cl.types import Step
 
 Get = Callable[[str], Prepared]

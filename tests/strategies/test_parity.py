@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from cl.testing.tiny import configured, learn
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from cl.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.learner import Learner
+from cl.testing.tiny import configured, learn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

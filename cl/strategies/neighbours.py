@@ -1,0 +1,52 @@
+"""Words of an experience that look alike: which they are, and what the network says of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cl.data.collate import collate
+from cl.data.dataset import Dataset
+from cl.strategies.plugin import Learner
+from cl.types import Experience
+
+CHUNK = 256
+
+
+def nearest(features: Tensor, k: int) -> Tensor:
+    """Of each of `W` words the `k` nearest others, int64 `[W, k]`, by the distance of normalised features `[W, H]`.
+
+    Where there are fewer others, the word itself stands in.
+    """
+    features = normalize(features, dim=1)
+    found = []
+    for first in range(0, len(features), CHUNK):
+        distance = torch.cdist(features[first : first + CHUNK], features)
+        own = torch.arange(len(distance))
+        distance[own, first + own] = float("inf")  # the last choice
+        chosen = distance.topk(min(k, len(features)), largest=False).indices
+        itself = (first + own)[:, None].expand(-1, k - chosen.shape[1])
+        found.append(torch.cat([chosen, itself], dim=1))
+    return torch.cat(found) if found else torch.zeros(0, k, dtype=torch.int64)
+
+
+def logits_of(learner: Learner, experience: Experience, words: Tensor, batch_size: int) -> Tensor:
+    """The network's logits for words of the store (any shape), `[…, C]`: in eval mode, without gradient."""
+    store, network, index = learner.store, learner.network, experience.index
+    distinct, inverse = torch.unique(words, return_inverse=True)
+    head = network.head("token")
+    logits = head.weight.new_zeros(len(distinct), head.num_columns, dtype=head.logit_dtype)
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for rows in torch.unique(torch.searchsorted(store.word_offsets, distinct, right=True) - 1).split(batch_size):
+            who = torch.full_like(rows, index)
+            batch = collate(Dataset(store, rows, who, who), index, training=False).to(logits.device)
+            output = network(batch)["token"]
+            here = output.targets.words.cpu()
+            wanted = torch.isin(here, distinct)
+            place = torch.searchsorted(distinct, here[wanted]).to(logits.device)
+            logits[place] = output.logits[wanted.to(logits.device)]
+    network.train(was_training)
+    return logits[inverse.to(logits.device)]

@@ -1,0 +1,58 @@
+"""The training recipes of papers: optimizer, learning rates by experience, data in the order of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from cl.build import Prepared
+from cl.data.module import ExperienceData
+from cl.learner import Training
+from cl.testing.tiny import assert_same, configured, train
+
+Get = Callable[[str], Prepared]
+
+
+def test_learning_rates_by_experience() -> None:
+    paper = Training(learning_rate=2e-3, later_learning_rate=4e-4, schedule="drop")
+    assert paper.rates(0) == (2e-3, 2e-3)
+    assert paper.rates(1) == paper.rates(5) == (4e-4, 4e-4)
+    assert [paper.factor(step, 10, 0) for step in (0, 4, 5, 9)] == [1.0, 1.0, 0.2, 0.2]
+    assert {paper.factor(step, 10, 1) for step in range(10)} == {1.0}
+    assert Training(learning_rate=1e-3, head_learning_rate=1e-2).rates(1) == (1e-3, 1e-2)
+    assert Training(schedule="linear", warmup=0.5).factor(9, 10, 3) == pytest.approx(1 / 5)
+
+
+def test_data_in_the_order_of_the_file(prepared: Get) -> None:
+    data = prepared("token").evaluator.store.dataset(0, "train")
+    plan = ExperienceData(data, 0, batch_size=7, max_epochs=2, seed=0, shuffle=False)
+    batches = [batch.tolist() for batch in plan.global_batches()]
+    assert [i for batch in batches for i in batch] == 2 * list(range(len(data)))
+    assert {len(batch) for batch in batches[:-1]} <= {7, len(data) % 7}
+    later = ExperienceData(data, 0, batch_size=7, max_epochs=2, seed=0, start=2, shuffle=False)
+    assert [batch.tolist() for batch in later.global_batches()] == batches[2:]
+
+
+def recipe(accumulate: int = 1, **changes: Any) -> Any:
+    config = configured("token", {}, accumulate)
+    options: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.5, "later_learning_rate": 0.1, "shuffle": False}
+    return replace(config, training=replace(config.training, **(options | changes)))
+
+
+def test_sgd_takes_the_rate_and_the_momentum_of_the_experience(prepared: Get) -> None:
+    for num_experiences, rate in ((1, 0.5), (2, 0.1)):
+        learner = train(prepared("token"), recipe(), num_experiences).learner
+        (optimizer,) = learner.trainer.optimizers
+        assert isinstance(optimizer, torch.optim.SGD)
+        assert {(group["lr"], group["momentum"]) for group in optimizer.param_groups} == {(rate, 0.9)}
+
+
+def test_a_batch_in_file_order_may_be_dealt_out(prepared: Get) -> None:
+    whole, dealt = (train(prepared("token"), recipe(accumulate)) for accumulate in (1, 3))
+    assert_same(whole.weights, dealt.weights, 1e-6)
+    shuffled = train(prepared("token"), recipe(shuffle=True))
+    assert any(not torch.equal(a, b) for a, b in zip(whole.weights.values(), shuffled.weights.values(), strict=True))
