@@ -82,12 +82,12 @@ def by_hand(name: str, told: tuple[int, ...] = (0, 3, 4), progress: float = 0.5,
     plugin = STRATEGIES[name](**options)
     plugin.teacher = SimpleNamespace(heads={"token": None}, backbone=Blind())  # type: ignore[attr-defined]
 
-    def ask(learner: Any, experience: Any, batch: Any) -> Output:
+    def guess(learner: Any, experience: Any, batch: Any) -> Output:
         own = torch.zeros(3, dtype=torch.bool)
         own[[c for c in told if 0 < c < 3]] = True
         return Output(TEACHER.masked_fill(own, MASKED), TEACHER, TEACHER, targets)
 
-    plugin.ask = ask  # type: ignore[attr-defined]
+    plugin.guess = guess  # type: ignore[attr-defined]
     experience = SimpleNamespace(index=1, kind="token")
     learner = SimpleNamespace(
         store=SimpleNamespace(own=[None, None]),
@@ -129,9 +129,9 @@ def test_what_the_new_labels_tell_of_is_no_question_for_the_teacher(prepared: Ge
     end.learner.begin(data.stream[1])
     batch = collate(data.evaluator.store.dataset(1, "train"), 1, training=True)
     plain = plugin.teacher(batch)["token"]
-    asked = plugin.ask(end.learner, data.stream[1], batch)
+    guessed = plugin.guess(end.learner, data.stream[1], batch)
     assert (plain.logits.argmax(1) > 0).any()
-    assert not asked.logits.argmax(1).any()
+    assert not guessed.logits.argmax(1).any()
 
 
 def test_extendner_is_its_formula() -> None:
