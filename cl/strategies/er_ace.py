@@ -19,7 +19,9 @@ class ERACE(Replay):
     example. When to use it: class-incremental streams, whenever examples may be stored.
     """
 
-    paper: ClassVar[str] = "Caccia et al., 2022: New insights on reducing abrupt representation change in online CL"
+    paper: ClassVar[str] = (
+        "Caccia et al., 2022: New insights on reducing abrupt representation change in online continual learning"
+    )
     excludes: ClassVar[dict[str, str]] = {
         "data": "it tells new examples from remembered ones, and there both are training data alike",
         "outside": "new data would be told that its words are of classes that are no candidates for them",

@@ -24,7 +24,9 @@ class FGM(Plugin):
     scarce or noisy; on its own it prevents little forgetting.
     """
 
-    paper: ClassVar[str] = "Miyato, Dai & Goodfellow, 2017: Adversarial training methods for semi-supervised text"
+    paper: ClassVar[str] = (
+        "Miyato, Dai & Goodfellow, 2017: Adversarial training methods for semi-supervised text classification"
+    )
     from_the_start: ClassVar[bool] = True
 
     strength: float = 1.0

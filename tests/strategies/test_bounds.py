@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_an_experience_starts_from_the_initial_weights(prepared: Get, name: str)
         heads.append(learner.network.head("token").weight.detach().clone())
         learn(learner, config, index, data)
         assert not same(initial, backbone_of(learner))
-    for earlier, later in zip(heads, heads[1:], strict=False):
+    for earlier, later in pairwise(heads):
         assert torch.equal(later[: len(earlier)], earlier.to(later))
 
 

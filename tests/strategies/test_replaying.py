@@ -88,19 +88,24 @@ def test_gem_is_the_nearest_gradient_that_meets_every_constraint(prepared: Get) 
     calls = linear(prepared("sequence"), {"gem": SMALL | {"margin": 0.0}}, "gem", 3)
     projected = 0
     for (g, old), result in calls:
-        G = torch.stack(old).numpy()
-        assert (G @ result.numpy() >= -1e-9).all()
-        projected += int((G @ g.numpy() < 0).any())
-        solved = minimize(
-            lambda z, g=g.numpy(): 0.5 * ((z - g) ** 2).sum(),
-            g.numpy(),
-            jac=lambda z, g=g.numpy(): z - g,
-            constraints={"type": "ineq", "fun": lambda z, G=G: G @ z, "jac": lambda z, G=G: G},
-            method="SLSQP",
-            options={"ftol": 1e-15, "maxiter": 500},
-        )
-        assert np.allclose(result.numpy(), solved.x, atol=1e-6)
+        rows = torch.stack(old).numpy()
+        assert (rows @ result.numpy() >= -1e-9).all()
+        projected += int((rows @ g.numpy() < 0).any())
+        assert np.allclose(result.numpy(), nearest(g.numpy(), rows), atol=1e-6)
     assert projected > 1 and {len(old) for (_, old), _ in calls} == {1, 2}
+
+
+def nearest(g: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The z that minimises ‖z − g‖² with a product of at least 0 with each row."""
+    solved: np.ndarray = minimize(
+        lambda z: 0.5 * ((z - g) ** 2).sum(),
+        g,
+        jac=lambda z: z - g,
+        constraints={"type": "ineq", "fun": lambda z: rows @ z, "jac": lambda z: rows},
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 500},
+    ).x
+    return solved
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
@@ -109,12 +114,12 @@ def test_gem_dual_meets_the_conditions_of_optimality(margin: float, dependent: b
     """Karush–Kuhn–Tucker, which hold at the minimum alone: also for gradients that depend on each other."""
     draw = torch.Generator().manual_seed(0)
     for _ in range(50):
-        G, g = (torch.randn(n, 7, generator=draw, dtype=torch.double) for n in (4, 1))
+        old, g = (torch.randn(n, 7, generator=draw, dtype=torch.double) for n in (4, 1))
         if dependent:
-            G[3] = 2 * G[0] - G[1]
-        every = torch.cat([G, g])
+            old[3] = 2 * old[0] - old[1]
+        every = torch.cat([old, g])
         v = dual(every @ every.T, margin)
-        slope = G @ (g[0] + v @ G)
+        slope = old @ (g[0] + v @ old)
         assert (v >= margin).all()
         assert (slope >= -1e-7).all()
         assert torch.allclose((v - margin) * slope, torch.zeros(4, dtype=torch.double), atol=1e-6)
@@ -160,10 +165,8 @@ def test_er_ace_by_hand(prepared: Get, stream: str) -> None:
     for kind, output in network(batch).items():
         told = [{c for c, yes in enumerate(store.told[e].tolist()) if yes} for e in range(now + 1)]
         losses = cross_entropy(output)
-        for n, (row, label) in enumerate(
-            zip(output.targets.rows.tolist(), output.targets.labels.tolist(), strict=True)
-        ):
-            e = int(batch.experience[row])
+        for n, label in enumerate(output.targets.labels.tolist()):
+            e = int(batch.experience[output.targets.rows[n]])
             columns = set(range(output.raw.shape[1]))
             if e == now or (kind == "token" and label == 0):  # new; or an old O, which tells of its own types alone
                 columns = told[e]
