@@ -28,15 +28,16 @@ from cl.config import Config, to_yaml
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.learner import Diverged
-from cl.ranks import is_first
+from cl.ranks import is_first, on_any
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog, write_json, write_text
 from cl.reporting.wandb import WandbSink, open_logger
-from cl.signals import StopRequest
+from cl.signals import Stopped, StopRequest
 from cl.strategies.plugin import stored_bytes
 from cl.types import Experience, UserError
 
 ENDS: dict[type[BaseException], str] = {
+    Stopped: "interrupted",
     KeyboardInterrupt: "interrupted",
     Diverged: "diverged",
 }
@@ -74,10 +75,11 @@ def cells_of(config: Config) -> list[Cell]:
 class CellRun:
     """A cell while it runs: the learner, the matrix so far, and every sink."""
 
-    def __init__(self, cell: Cell, prepared: Prepared, console: Console) -> None:
-        self.cell, self.prepared, self.console = cell, prepared, console
+    def __init__(self, cell: Cell, prepared: Prepared, console: Console, stop: StopRequest) -> None:
+        self.cell, self.prepared, self.console, self.stop = cell, prepared, console, stop
         self.experiences = prepared.stream.experiences
         self.learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)
+        self.learner.asked_to_stop = lambda: stop.made
         names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
         self.matrix = EvaluationMatrix(names, kinds)
         self.cost: list[dict[str, float]] = []
@@ -86,15 +88,14 @@ class CellRun:
         self.training: dict[str, Any] | None = (
             None  # the optimizer's state, where a checkpoint broke off in mid-experience
         )
-        self.stop = StopRequest()
 
     def run(self) -> None:
-        """From where the checkpoint stands to the end of the stream. KeyboardInterrupt: asked to stop, and saved."""
-        with self._sinks(), self.stop.listening():
+        """From where the checkpoint stands to the end of the stream. Raises `Stopped` where that was asked for."""
+        with self._sinks():
             for experience in self.experiences[self.matrix.num_learnt :]:
                 self._learn(experience)
-                if self.stop.made:
-                    raise KeyboardInterrupt
+                if on_any(self.stop.made):
+                    raise Stopped
             self.status = "finished"
 
     def restore(self) -> None:

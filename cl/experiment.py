@@ -18,11 +18,12 @@ from rich.console import Console
 from cl.build import Prepared, build_strategy, num_processes, prepare
 from cl.cell import Cell, CellRun, cells_of
 from cl.config import Config, load, to_yaml
-from cl.ranks import is_first
+from cl.ranks import is_first, on_any
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
 from cl.reporting.files import read_json, write_text
 from cl.reporting.report import write_report
+from cl.signals import Stopped, StopRequest
 from cl.streams.check import warnings
 from cl.streams.stream import Stream
 from cl.types import UserError
@@ -55,10 +56,12 @@ def run(config: Config, *, resume: bool = False, compare: bool = True, stream: S
     grid = folder / "grid.yaml" if compare else None
     try:
         failed = _train(todo, config, stream, discard, grid, console) if todo else []
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt) as stop:
+        if isinstance(stop, Stopped) and not is_first():
+            raise SystemExit(0) from stop  # as agreed: a launcher must not take it for a failure and kill rank 0
         if grid is None or grid.exists():
             _say(console, f"interrupted; go on with: cl resume {cells[0].folder if grid is None else folder}")
-        raise
+        raise KeyboardInterrupt from stop
     if compare and is_first() and len(failed) < len(cells):
         found = load_cells([folder])
         report = write_report(found, folder)
@@ -88,24 +91,25 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, console: Console) -> li
     """The cells that failed, and why."""
     for warning in warnings(prepared.stream.experiences) + prepared.evaluator.store.warnings():
         _say(console, f"warning: {warning}", "yellow")
-    failed = []
-    for cell in cells:
-        try:
-            run = CellRun(cell, prepared, console)
-            run.restore()
-            run.run()
-            if is_first():
-                write_report(load_cells([cell.folder]), cell.folder)
-            if run.stop.made:  # while the report was written
-                raise KeyboardInterrupt
-        except UserError:
-            raise
-        except Exception as error:
-            if torch.distributed.is_initialized():
-                raise  # the other ranks wait for this one
-            _say(console, f"{cell.name} failed: {error}", "red")
-            _say(console, traceback.format_exc(), "dim")
-            failed.append(f"{cell.name} ({type(error).__name__}: {error})")
+    failed, stop = [], StopRequest()
+    with stop.listening():
+        for cell in cells:
+            try:
+                run = CellRun(cell, prepared, console, stop)
+                run.restore()
+                run.run()
+                if is_first():
+                    write_report(load_cells([cell.folder]), cell.folder)
+                if on_any(stop.made):  # while the report was written
+                    raise Stopped
+            except UserError:
+                raise
+            except Exception as error:
+                if torch.distributed.is_initialized():
+                    raise  # the other ranks wait for this one
+                _say(console, f"{cell.name} failed: {error}", "red")
+                _say(console, traceback.format_exc(), "dim")
+                failed.append(f"{cell.name} ({type(error).__name__}: {error})")
     return failed
 
 
@@ -115,13 +119,11 @@ def _run_apart(cells: Sequence[Cell]) -> list[str]:
     for cell in cells:
         write_text(cell.folder / "config.yaml", to_yaml(cell.config))
         process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder)])
-        try:
+        # As SIGTERM, whatever came: from a terminal SIGINT reaches both, and a second one would not let it save.
+        with StopRequest(process.terminate).listening():
             code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # it was interrupted too, and writes its checkpoint
-            raise
         if code == 130:
-            raise KeyboardInterrupt
+            raise Stopped
         if code == 2:
             raise SystemExit(2)  # the mistake was told
         if code:

@@ -101,6 +101,8 @@ class Learner(LightningModule):
         self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
         self.initial: Row | None = None
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
+        self.asked_to_stop: Callable[[], bool] = bool
+        self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
         self._terms: dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------------------ an experience's course
@@ -183,8 +185,12 @@ class Learner(LightningModule):
         return total * batch.num_parts
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        total = self.sum({"total": torch.stack(list(self._terms.values())).sum()})["total"]
-        if not math.isfinite(total.item()):  # of all shares, so that every rank stops
+        mine = torch.stack(list(self._terms.values())).sum()
+        # One collective for all that the ranks agree on in a step.
+        agreed = self.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]
+        total, asked = agreed.tolist()
+        self.stopping = asked > 0
+        if not math.isfinite(total):  # of all shares, so that every rank stops
             self._diverged(self.sum(self._terms))
         for kind, (examples, _) in self._counts.items():
             if not examples and kind in self.network.heads:  # not in this step: no decay, no momentum either

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,42 +12,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from faults.processes import CONFIG, TWO_RANKS, essence, finish, newest, progress, ranks, start, wait_for_training
 from filelock import FileLock
 from runs import assert_same
 
 pytestmark = pytest.mark.faults
-CONFIG: dict[str, Any] = {
-    "run": {"checkpoint_steps": 3},
-    "stream": {"toy": {"domains": 2, "types": 1, "num_train": 48, "num_test": 24}},
-    "network": {"scratch": {"hidden": 32, "layers": 1}},
-    "strategies": {"tested": {"ewc": {"num_examples": 30}, "lwf": {}, "replay": {"capacity": 20}}},
-    "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "linear", "keep_best": True, "patience": 3},
-    "trainer": {"max_epochs": 8, "accelerator": "cpu", "log_every_n_steps": 1},
-    "wandb": {"mode": "disabled"},
-}
-
-
 MEMORIES = CONFIG | {"strategies": {"tested": {"der++": {"capacity": 20}, "agem": {"capacity": 20}}}}
-
-
-def start(folder: Path, *arguments: str, launcher: tuple[str, ...] = ("-m", "cl")) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(
-        [sys.executable, *launcher, *arguments], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    path = sorted((folder / "checkpoints").glob("e*.pt"))[-1]
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    return state
-
-
-def essence(state: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same: everything but the clock and file positions."""
-    learner = {key: value for key, value in state["learner"].items() if key != "cost"}
-    return {"learner": learner, "matrix": state["matrix"]}
 
 
 @pytest.fixture(scope="module", params=[CONFIG, MEMORIES], ids=["ewc+lwf+replay", "der++ +agem"])
@@ -68,11 +36,6 @@ def never_killed(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     return folder / "r" / "tested" / "seed0"
-
-
-def progress(folder: Path) -> int:
-    log = folder / "r" / "tested" / "seed0" / "log.csv"
-    return log.stat().st_size if log.exists() else 0
 
 
 def kill_and_resume(folder: Path, kills: int, rng: random.Random) -> None:
