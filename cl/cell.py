@@ -84,7 +84,7 @@ class CellRun:
         self.matrix = EvaluationMatrix(names, kinds)
         self.cost: list[dict[str, float]] = []
         self.status = "running"
-        self.log_position, self.wandb_id = 0, None
+        self.log_position = 0
         self.training: dict[str, Any] | None = (
             None  # the optimizer's state, where a checkpoint broke off in mid-experience
         )
@@ -104,7 +104,7 @@ class CellRun:
         if state is None:
             return
         self.matrix = EvaluationMatrix.from_dict(state["matrix"])
-        self.cost, self.log_position, self.wandb_id = state["cost"], state["log_position"], state["wandb_id"]
+        self.cost, self.log_position = state["cost"], state["log_position"]
         self.learner.restore(state["learner"])
         self.training = state["training"]
 
@@ -152,7 +152,6 @@ class CellRun:
             "matrix": self.matrix.to_dict(),
             "cost": self.cost,
             "log_position": self.log.position,
-            "wandb_id": self.wandb.logger.version if self.wandb.logger else None,
         }
         checkpoint.save(self.cell.folder / "checkpoints", self.matrix.num_learnt, learner.total_steps, state)
 
@@ -222,9 +221,9 @@ class CellRun:
             group=Path(self.cell.config.run.dir or "").name,
             tags=options.tags,
             config=asdict(self.cell.config),
-            run_id=self.wandb_id,
             mode=options.mode,
         )
+        self.wandb.catch_up(self.matrix)
         try:
             yield
         except BaseException as error:
