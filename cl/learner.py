@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from cl.data.module import ExperienceData, PassLoader
 from cl.data.sampler import derive_seed, generator, share
 from cl.evaluator import Evaluator
 from cl.models.network import Network
-from cl.strategies.functional import cross_entropy
+from cl.strategies.functional import cross_entropy, parameters_of, without_autocast
 from cl.strategies.plugin import Strategy
 from cl.types import Batch, Experience, SplitName, Step
 
@@ -192,6 +193,8 @@ class Learner(LightningModule):
         self.stopping = asked > 0
         if not math.isfinite(total):  # of all shares, so that every rank stops
             self._diverged(self.sum(self._terms))
+        # Every head is in every pass, if only with no target: DDP always gets all gradients and has no unused
+        # parameters to find. Those of a kind that nothing in this step asked for come out as zero on every rank.
         for kind, (examples, _) in self._counts.items():
             if not examples and kind in self.network.heads:  # not in this step: no decay, no momentum either
                 parameters = list(self.network.heads[kind].parameters())
@@ -199,10 +202,11 @@ class Learner(LightningModule):
                     for parameter in parameters:
                         parameter.grad = None
         if self.strategy.acts_on_gradients:
-            old = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+            trained = parameters_of(self.network)
+            old = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in trained.items()}
             for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
                 if gradient is not old[name]:
-                    old[name].copy_(gradient)
+                    trained[name].grad = old[name].copy_(gradient)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -275,7 +279,8 @@ class Learner(LightningModule):
             (self.global_rank, self.trainer.world_size) if batch is None else (batch.part, batch.num_parts)
         )
         mine = self._share(data, part, num_parts)
-        with self.trainer.precision_plugin.forward_context():
+        exact = without_autocast(self.device) if batch is None else nullcontext()
+        with self.trainer.precision_plugin.forward_context(), exact:
             return Step(self.experience, mine, self.network(mine))
 
     # --------------------------------------------------------------------------------------------- inside

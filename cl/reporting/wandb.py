@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from wandb.sdk.lib import wbauth
 
+import wandb
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.reporting.figures import save
@@ -38,7 +38,8 @@ LIMITS = {"init_timeout": 20.0, "finish_timeout": 30.0}  # seconds; WANDB_INIT_T
 class WandbSink:
     """One run at W&B: scores and metrics over `experience`, losses over `step`.
 
-    A row's number at W&B is its step plus the rows of scores before it. `logger` is Lightning's, for a trainer that wants one; None where there is no run (disabled, failed, other ranks).
+    A row's number at W&B is its step plus the rows of scores before it. `logger` is Lightning's, for a trainer that
+    wants one; None where there is no run (disabled, failed, other ranks).
     """
 
     def __init__(self, logger: WandbLogger | None) -> None:
@@ -72,13 +73,13 @@ class WandbSink:
         with self._safely() as logger:
             if logger is None or self.log is None or logger.experiment.settings.mode == "shared":
                 return  # (a shared run numbers its rows itself)
-            learnt = 0
-            for experience, epoch, step, values in read_rows(self.log):
-                for learnt in range(learnt + 1, experience + 1):
-                    self.log_row(_up_to(matrix, learnt))
-                self.write(experience, epoch, step, values)
-            for learnt in range(learnt + 1, matrix.num_learnt + 1):
-                self.log_row(_up_to(matrix, learnt))
+            moments = list(read_rows(self.log))
+            for experience in range(matrix.num_learnt + 1):
+                for moment in moments:
+                    if moment[0] == experience:
+                        self.write(*moment)
+                if experience < matrix.num_learnt:
+                    self.log_row(_up_to(matrix, experience + 1))
 
     def finish(self, matrix: EvaluationMatrix, status: str = "finished") -> None:
         """Log R as a table and as a heat map, set the summary, and end the run.

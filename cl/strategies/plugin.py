@@ -46,7 +46,8 @@ class Learner(Protocol):
     def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
         """A forward pass over this share of `data`, all of which is a global batch of its own.
 
-        Shares as those of `batch`, for a loss term; or one a rank (None), for what is then summed over ranks.
+        Shares as those of `batch`, for a loss term; or one a rank and without autocast (None), for gradients that
+        are then summed over ranks.
         """
 
 
@@ -79,7 +80,10 @@ class Plugin:
         return None
 
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
-        """Pipe. Gradients by parameter name: reduced over ranks, unscaled, before clipping."""
+        """Pipe. Gradients of all trained parameters, by name: reduced over ranks, unscaled, before clipping.
+
+        Zero where no loss term of this step uses a parameter.
+        """
         return gradients
 
     def after_step(self, learner: Learner) -> None:

@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
             self.keep(self.path.split("/")[-2], json.loads(body).get("files") or {})
         return self.say({})
 
-    do_PUT = do_GET = do_POST
+    do_PUT = do_GET = do_POST  # noqa: N815
 
     def say(self, answer):
         content = json.dumps(answer).encode()

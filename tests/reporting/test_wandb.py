@@ -3,10 +3,10 @@ import os
 import struct
 
 import pytest
-import wandb as wb
 from fake_cells import fake_matrix
 from wandb.proto import wandb_internal_pb2 as proto
 
+import wandb as wb
 from cl.reporting import wandb as sink_module
 from cl.reporting.files import write_text
 from cl.reporting.wandb import WandbSink, choose_mode, open_logger

@@ -6,10 +6,10 @@ import sys
 import time
 
 import pytest
-import wandb as wb
 from fake_cells import fake_matrix
 from fake_wandb import serving
 
+import wandb as wb
 from cl.reporting import wandb as sink_module
 from cl.reporting.files import RunLog, write_text
 from cl.reporting.wandb import open_logger
