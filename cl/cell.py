@@ -202,7 +202,10 @@ class CellRun:
             yield
             return
         folder, options = self.cell.folder, self.cell.config.wandb
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write there: {error.strerror}. Choose another run.dir") from error
         lock = FileLock(folder / ".lock", blocking=False)  # let go by the system however this process ends
         try:
             lock.acquire()
