@@ -46,7 +46,7 @@ def finish(folder: Path, *arguments: str, **options: Any) -> str:
 
 def configure(folder: Path, config: dict[str, Any] = CONFIG, **changes: dict[str, Any]) -> None:
     """Writes `c.yaml`: the configuration with some sections changed."""
-    sections = {name: {**config.get(name, {}), **section} for name, section in changes.items()}
+    sections = {n: s if n == "strategies" else {**config.get(n, {}), **s} for n, s in changes.items()}
     (folder / "c.yaml").write_text(yaml.safe_dump(config | sections))
 
 
