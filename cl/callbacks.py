@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from cl.learner import Learner
-from cl.signals import StopRequest
+from cl.signals import Stopped, StopRequest
 
 
 class AfterStep(Callback):
@@ -75,7 +75,7 @@ class BestEpoch(AfterStep):
 
 class Checkpointer(AfterStep):
     """Saves inside an experience: every `every_steps` steps, or, at 0, as often as costs `SHARE` of the time; and
-    when somebody asked to stop, after which training ends with KeyboardInterrupt.
+    when somebody asked any rank to stop, after which training ends with `Stopped` on all of them.
 
     `training`: the optimizer's part of the checkpoint to go on from, None at the start of an experience. `save`:
     what to do with that part, None on ranks that write nothing.
@@ -111,10 +111,9 @@ class Checkpointer(AfterStep):
 
     def after_step(self, trainer: Trainer, learner: Learner) -> None:
         """Saves if it is time to."""
-        ends = trainer.should_stop or learner.num_steps == learner.plan.num_steps
-        if self.save is None or ends:  # the checkpoint of the experience's end follows
-            return
-        if self.stop.made or self._due(learner):
+        if trainer.should_stop or learner.num_steps == learner.plan.num_steps:
+            return  # the checkpoint of the experience's end follows
+        if self.save is not None and (learner.stopping or self._due(learner)):
             started = time.monotonic()
             self.save(
                 {
@@ -126,8 +125,8 @@ class Checkpointer(AfterStep):
             )
             self.last = time.monotonic()
             self.wait = max(self.SHORTEST, (self.last - started) / self.SHARE)
-        if self.stop.made:
-            raise KeyboardInterrupt
+        if learner.stopping:
+            raise Stopped
 
     def _due(self, learner: Learner) -> bool:
         if self.every_steps:

@@ -28,16 +28,17 @@ from cl.config import Config, to_yaml
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.learner import Diverged
-from cl.ranks import is_first
+from cl.ranks import is_first, on_any
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog, write_json, write_text
 from cl.reporting.wandb import WandbSink, open_logger
-from cl.signals import StopRequest
+from cl.signals import Stopped, StopRequest
 from cl.strategies.plugin import stored_bytes
 from cl.streams.protocols import fingerprint
 from cl.types import Experience, UserError
 
 ENDS: dict[type[BaseException], str] = {
+    Stopped: "interrupted",
     KeyboardInterrupt: "interrupted",
     Diverged: "diverged",
 }
@@ -75,27 +76,27 @@ def cells_of(config: Config) -> list[Cell]:
 class CellRun:
     """A cell while it runs: the learner, the matrix so far, and every sink."""
 
-    def __init__(self, cell: Cell, prepared: Prepared, console: Console) -> None:
-        self.cell, self.prepared, self.console = cell, prepared, console
+    def __init__(self, cell: Cell, prepared: Prepared, console: Console, stop: StopRequest) -> None:
+        self.cell, self.prepared, self.console, self.stop = cell, prepared, console, stop
         self.experiences = prepared.stream.experiences
         self.learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)
+        self.learner.asked_to_stop = lambda: stop.made
         names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
         self.matrix = EvaluationMatrix(names, kinds)
         self.cost: list[dict[str, float]] = []
         self.status = "running"
-        self.log_position, self.wandb_id = 0, None
+        self.log_position = 0
         self.training: dict[str, Any] | None = (
             None  # the optimizer's state, where a checkpoint broke off in mid-experience
         )
-        self.stop = StopRequest()
 
     def run(self) -> None:
-        """From where the checkpoint stands to the end of the stream. KeyboardInterrupt: asked to stop, and saved."""
-        with self._sinks(), self.stop.listening():
+        """From where the checkpoint stands to the end of the stream. Raises `Stopped` where that was asked for."""
+        with self._sinks():
             for experience in self.experiences[self.matrix.num_learnt :]:
                 self._learn(experience)
-                if self.stop.made:
-                    raise KeyboardInterrupt
+                if on_any(self.stop.made):
+                    raise Stopped
             self.status = "finished"
 
     def restore(self) -> None:
@@ -104,7 +105,7 @@ class CellRun:
         if state is None:
             return
         self.matrix = EvaluationMatrix.from_dict(state["matrix"])
-        self.cost, self.log_position, self.wandb_id = state["cost"], state["log_position"], state["wandb_id"]
+        self.cost, self.log_position = state["cost"], state["log_position"]
         self.learner.restore(state["learner"])
         self.training = state["training"]
 
@@ -152,7 +153,6 @@ class CellRun:
             "matrix": self.matrix.to_dict(),
             "cost": self.cost,
             "log_position": self.log.position,
-            "wandb_id": self.wandb.logger.version if self.wandb.logger else None,
         }
         checkpoint.save(self.cell.folder / "checkpoints", self.matrix.num_learnt, learner.total_steps, state)
 
@@ -203,7 +203,10 @@ class CellRun:
             yield
             return
         folder, options = self.cell.folder, self.cell.config.wandb
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write there: {error.strerror}. Choose another run.dir") from error
         lock = FileLock(folder / ".lock", blocking=False)  # let go by the system however this process ends
         try:
             lock.acquire()
@@ -222,9 +225,9 @@ class CellRun:
             group=Path(self.cell.config.run.dir or "").name,
             tags=options.tags,
             config=asdict(self.cell.config),
-            run_id=self.wandb_id,
             mode=options.mode,
         )
+        self.wandb.catch_up(self.matrix)
         try:
             yield
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, tensors and plain values only, the newest two of a cell.
+"""Checkpoints: whole or absent, tensors and plain values only, the newest two whole ones of a cell.
 
 A file is named `e<experiences learnt>-s<steps taken>-<digest>.pt`, which sorts by age; the digest of its bytes tells
 a torn or damaged one.
@@ -26,7 +26,7 @@ class NoSpace(RuntimeError):
 
 
 def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -> None:
-    """Writes a checkpoint under a temporary name, syncs, renames, and drops all but the newest two."""
+    """Writes a checkpoint under a temporary name, syncs, renames, and drops all but it and the whole one before."""
     folder.mkdir(parents=True, exist_ok=True)
     memory = io.BytesIO()
     torch.save(state, memory)
@@ -40,7 +40,7 @@ def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -
             os.fsync(file.fileno())
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         free = shutil.disk_usage(folder).free
         raise NoSpace(
@@ -48,15 +48,22 @@ def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -
             "before is whole. Make room, then resume"
         ) from error
     os.replace(temporary, path)
-    for old in _files(folder)[:-KEPT]:
-        old.unlink(missing_ok=True)
+    _sync(folder)
+    kept = 1
+    for old in reversed(_files(folder)):
+        if old == path:
+            continue
+        if kept < KEPT and _whole(old) is not None:
+            kept += 1
+        else:
+            old.unlink()
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest whole checkpoint's state on the CPU, with a warning for each damaged one; None without any."""
     for path in reversed(_files(folder)):
-        content = path.read_bytes()
-        if path.stem.split("-")[-1] == _digest(content):
+        content = _whole(path)
+        if content is not None:
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             return state
         log.warning("%s is damaged: going on from the checkpoint before it", path)
@@ -65,6 +72,21 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("e*-s*-*.pt"))
+
+
+def _whole(path: Path) -> bytes | None:
+    """The content of a file, None if it is damaged."""
+    content = path.read_bytes()
+    return content if path.stem.split("-")[-1] == _digest(content) else None
+
+
+def _sync(folder: Path) -> None:
+    """Has the names in a folder on the disk, as `fsync` has a file's content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(content: bytes | memoryview) -> str:

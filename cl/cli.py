@@ -41,8 +41,15 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def resume(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]) -> None:
-    """Go on with an interrupted or failed run, each cell from its last checkpoint."""
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")],
+    overrides: Overrides = None,
+) -> None:
+    """Go on with an interrupted or failed run, each cell from its last checkpoint.
+
+    Options of trainer and training may change on the way: trainer.devices=2 changes no result from the next
+    experience on; others do, and a warning names them.
+    """
     from cl import config as configuration
     from cl import experiment
     from cl.types import UserError
@@ -51,9 +58,9 @@ def resume(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run fol
     file = folder / ("grid.yaml" if whole else "config.yaml")
     if not file.exists():
         raise UserError(f"{folder}: no run is here (no grid.yaml or config.yaml): give the folder that `cl run` wrote")
-    config = configuration.load(file)
+    config = configuration.load(file, overrides or [])
     config.run.dir = str(folder if whole else folder.resolve().parent.parent)
-    experiment.run(config, resume=True, compare=whole)
+    experiment.run(config, resume=True, changed=bool(overrides), compare=whole)
 
 
 @app.command()

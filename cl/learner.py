@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from cl.data.module import ExperienceData, PassLoader
 from cl.data.sampler import derive_seed, generator, share
 from cl.evaluator import Evaluator
 from cl.models.network import Network
-from cl.strategies.functional import cross_entropy
+from cl.strategies.functional import cross_entropy, parameters_of, without_autocast
 from cl.strategies.plugin import Strategy
 from cl.types import Batch, Experience, SplitName, Step
 
@@ -111,6 +112,8 @@ class Learner(LightningModule):
         self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
         self.initial: Row | None = None
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
+        self.asked_to_stop: Callable[[], bool] = bool
+        self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
         self._terms: dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------------------ an experience's course
@@ -199,9 +202,15 @@ class Learner(LightningModule):
         return total * batch.num_parts
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        total = self.sum({"total": torch.stack(list(self._terms.values())).sum()})["total"]
-        if not math.isfinite(total.item()):  # of all shares, so that every rank stops
+        mine = torch.stack(list(self._terms.values())).sum()
+        # One collective for all that the ranks agree on in a step.
+        agreed = self.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]
+        total, asked = agreed.tolist()
+        self.stopping = asked > 0
+        if not math.isfinite(total):  # of all shares, so that every rank stops
             self._diverged(self.sum(self._terms))
+        # Every head is in every pass, if only with no target: DDP always gets all gradients and has no unused
+        # parameters to find. Those of a kind that nothing in this step asked for come out as zero on every rank.
         for kind, (examples, _) in self._counts.items():
             if not examples and kind in self.network.heads:  # not in this step: no decay, no momentum either
                 parameters = list(self.network.heads[kind].parameters())
@@ -209,13 +218,11 @@ class Learner(LightningModule):
                     for parameter in parameters:
                         parameter.grad = None
         if self.strategy.acts_on_gradients:
-            trained = dict(self.network.named_parameters())
-            old = {name: p.grad for name, p in trained.items() if p.grad is not None}
+            trained = parameters_of(self.network)
+            old = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in trained.items()}
             for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
-                if name not in old:
-                    trained[name].grad = gradient
-                elif gradient is not old[name]:
-                    old[name].copy_(gradient)
+                if gradient is not old[name]:
+                    trained[name].grad = old[name].copy_(gradient)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -301,7 +308,8 @@ class Learner(LightningModule):
             (self.global_rank, self.trainer.world_size) if batch is None else (batch.part, batch.num_parts)
         )
         mine = self._share(data, part, num_parts)
-        with self.trainer.precision_plugin.forward_context():
+        exact = without_autocast(self.device) if batch is None else nullcontext()
+        with self.trainer.precision_plugin.forward_context(), exact:
             return Step(self.experience, mine, self.network(mine))
 
     # --------------------------------------------------------------------------------------------- inside

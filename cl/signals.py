@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class Stopped(BaseException):
+    """Training ended because somebody asked for it, and a checkpoint holds all of it.
+
+    Every rank raises it at the same place. (At a KeyboardInterrupt Lightning kills the other ranks.)
+    """
+
+
 class StopRequest:
     """Remembers a request to stop until the next moment at which stopping loses nothing.
 
     A second SIGINT stops at once. Outside the main thread, where Python allows no handlers, nothing is heard.
+    `tell`: is called at each request.
     """
 
-    def __init__(self) -> None:
-        self.made = False
+    def __init__(self, tell: Callable[[], object] | None = None) -> None:
+        self.made, self.tell = False, tell
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -43,6 +51,8 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
         self.made = True
+        if self.tell is not None:
+            self.tell()
 
 
 def in_main_thread() -> bool:

@@ -45,9 +45,12 @@ def instantiate(cls: type[T], options: dict[str, Any] | None, where: str) -> T:
 
 
 def locate(path: str, where: str) -> Any:
-    """What a dotted path names: `package.module.Name`; the current folder counts as on PYTHONPATH."""
+    """What a dotted path names: `package.module.Name`; the current folder counts as on PYTHONPATH, at its end.
+
+    A file that happens to lie there takes no other module's place.
+    """
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

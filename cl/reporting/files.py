@@ -7,7 +7,8 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +115,31 @@ def read_log(path: Path) -> dict[str, Curve]:
     A last line that a crash cut short is left out; any other damaged line raises UserError.
     """
     curves: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
+    for experience, _, step, values in read_rows(path):
+        for name, value in values.items():
+            curves[name].append((experience, step, value))
+    return {name: _curve(points) for name, points in curves.items()}
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, int, int, dict[str, float]]]:
+    """The moments in a log, in order: (experience, epoch, step, {name: value}). As `read_log` otherwise."""
+    for (experience, epoch, step), rows in groupby(_read(path), key=lambda row: row[:3]):
+        yield experience, epoch, step, {name: value for *_, name, value in rows}
+
+
+def _read(path: Path) -> Iterator[tuple[int, int, int, str, float]]:
     if not path.is_file():
-        return {}
+        return
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
     for number, row in enumerate(rows, start=2):
         try:
-            experience, _, step, name, value = row
-            curves[name].append((int(experience), int(step), float(value)))
+            experience, epoch, step, name, value = row
+            yield int(experience), int(epoch), int(step), name, float(value)
         except ValueError as error:
             if number > len(rows):
                 break
             raise UserError(f"{path}, line {number}: not a row of {', '.join(HEADER)}: {row}") from error
-    return {name: _curve(points) for name, points in curves.items()}
 
 
 def _curve(points: list[tuple[int, int, float]]) -> Curve:

@@ -1,13 +1,22 @@
-"""The sink at Weights & Biases. A run never stops because of it: every call goes through one door, `_safely`."""
+"""The sink at Weights & Biases.
+
+A run never stops because of it: every call goes through one door, `_safely`, and what may wait has a limit.
+No point is there twice and none is missing, however often a run is killed: every row has a number of its own, a
+resumed run hands over all rows of its log anew, and those that the server has got already are left out. An offline
+folder holds the whole run; `wandb sync` puts its rows, from the first on, in the place of what the server has.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import secrets
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,21 +28,28 @@ from wandb.sdk.lib import wbauth
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.reporting.figures import save
+from cl.reporting.files import read_rows, write_text
 from cl.reporting.heatmap import matrix_chart
 
 Mode = Literal["online", "offline", "disabled", "shared"]
+LIMITS = {"init_timeout": 20.0, "finish_timeout": 30.0}  # seconds; WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT
 
 
 class WandbSink:
     """One run at W&B: scores and metrics over `experience`, losses over `step`.
 
-    `logger` is Lightning's, for a trainer that wants one; None where there is no run (disabled, failed, other ranks).
+    A row's number at W&B is its step plus the rows of scores before it. `logger` is Lightning's, for a trainer that
+    wants one; None where there is no run (disabled, failed, other ranks).
     """
 
     def __init__(self, logger: WandbLogger | None) -> None:
         self.logger = logger
+        self.log: Path | None = None  # the same values on disk
+        self.reopen: Callable[[], WandbSink] | None = None  # offline, of a run that is not
         self._defined: set[str] = set()
-        self._warned = False
+        self._failed = False
+        self._number = 0  # of the newest row
+        self._first = 0  # of the rows that W&B lacks
 
     @property
     def sync_dir(self) -> str:
@@ -42,32 +58,61 @@ class WandbSink:
 
     def write(self, experience: int, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Log training values; the same call as `RunLog.write`."""
+        self._number = step + experience
         self._log({"experience": experience, "epoch": epoch, "step": step}, values, axis="step")
 
     def log_row(self, matrix: EvaluationMatrix) -> None:
         """Log the newest row as `score/<experience>`, and every metric of the rows so far."""
         scores = {f"score/{name}": value for name, value in zip(matrix.names, matrix.array()[-1], strict=True)}
         measured = {name: float(v) for name, v in (scores | summary(matrix)).items() if math.isfinite(v)}
+        self._number += 1
         self._log({"experience": matrix.num_learnt - 1}, measured, axis="experience")
+
+    def catch_up(self, matrix: EvaluationMatrix) -> None:
+        """Log what is on disk already: the rows of the run's log, and those of R."""
+        with self._safely() as logger:
+            if logger is None or self.log is None or logger.experiment.settings.mode == "shared":
+                return  # (a shared run numbers its rows itself)
+            moments = list(read_rows(self.log))
+            for experience in range(matrix.num_learnt + 1):
+                for moment in moments:
+                    if moment[0] == experience:
+                        self.write(*moment)
+                if experience < matrix.num_learnt:
+                    self.log_row(_up_to(matrix, experience + 1))
 
     def finish(self, matrix: EvaluationMatrix, status: str = "finished") -> None:
         """Log R as a table and as a heat map, set the summary, and end the run.
 
         An offline run is whole on the disk when the process ends (or after `wandb.teardown()`), not before.
+        What W&B did not take is left behind as an offline run.
         """
+        self._end(matrix, status)
+        if self._failed and self.reopen is not None:
+            wandb.teardown()  # its service takes the run for one that is under way
+            offline = self.reopen()
+            offline.catch_up(matrix)
+            offline._end(matrix, status)
+
+    def _end(self, matrix: EvaluationMatrix, status: str) -> None:
         with self._safely() as logger:
             if logger is None:
                 return
-            logger.log_table("R", columns=_columns(matrix), data=_rows(matrix))
-            with tempfile.TemporaryDirectory() as folder:
-                chart = matrix_chart(matrix, logger.experiment.name or "R")
-                save(chart, Path(folder))
-                logger.log_image("R heat map", [f"{folder}/{chart.name}.png"])
             metrics = {name: value for name, value in summary(matrix).items() if math.isfinite(value)}
             logger.experiment.summary.update({**metrics, "status": status})
+            if status == "finished":  # others may be resumed, and this row comes last
+                self._log_matrix(matrix, logger.experiment.name or "R")
         with self._safely() as logger:  # also where the table could not be logged
             if logger is not None:
                 logger.experiment.finish(exit_code=0 if status == "finished" else 1)
+
+    def _log_matrix(self, matrix: EvaluationMatrix, title: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            chart = matrix_chart(matrix, title)
+            save(chart, Path(folder))
+            self._number += 1
+            self._send({"R heat map": wandb.Image(f"{folder}/{chart.name}.png")})
+        self._send({"R": wandb.Table(columns=_columns(matrix), data=_rows(matrix))})  # asks the server: last
 
     def _log(self, axes: Mapping[str, int], values: Mapping[str, float], axis: str) -> None:
         with self._safely() as logger:
@@ -77,7 +122,12 @@ class WandbSink:
                 if not name.startswith("score/"):  # defined at the start, whatever an experience is called
                     logger.experiment.define_metric(name, step_metric=axis)
                 self._defined.add(name)
-            logger.log_metrics({**axes, **values})
+            self._send({**axes, **values})
+
+    def _send(self, row: Mapping[str, Any]) -> None:
+        assert self.logger is not None
+        if self._number >= self._first:
+            self.logger.experiment.log(dict(row), step=self._number)
 
     @contextmanager
     def _safely(self) -> Iterator[WandbLogger | None]:
@@ -85,16 +135,9 @@ class WandbSink:
         try:
             yield self.logger
         except Exception as error:
-            if not self._warned:
-                self._warned = True
-                remedy = f"; what was logged can be uploaded with `wandb sync {self._folder()}`"
-                warnings.warn(f"logging to W&B failed and the run goes on ({error!r}){remedy}", stacklevel=4)
-
-    def _folder(self) -> str:
-        try:
-            return self.sync_dir
-        except Exception:  # already on the way to say that W&B failed
-            return "<folder of the run>/wandb/…"
+            if not self._failed:
+                self._failed = True
+                warnings.warn(f"logging to W&B failed and the run goes on: {error!r}", stacklevel=4)
 
 
 def open_logger(
@@ -106,10 +149,9 @@ def open_logger(
     tags: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
     entity: str | None = None,
-    run_id: str | None = None,
     mode: Mode | None = None,
 ) -> WandbSink:
-    """Start a W&B run that keeps its files in `folder`/wandb, or continue the one called `run_id`.
+    """Start a W&B run that keeps its files in `folder`/wandb, or continue the one that was started there before.
 
     Without a `mode` the run is online if somebody is logged in and offline otherwise; nobody is ever asked to log in.
     """
@@ -121,15 +163,28 @@ def open_logger(
         if chosen == "disabled":
             return sink
         settings: dict[str, Any] = {"project": project, "name": name, "group": group, "tags": list(tags)}
-        settings |= {"config": dict(config or {}), "entity": entity, "id": run_id, "dir": str(folder)}
-        folder.mkdir(parents=True, exist_ok=True)
+        settings |= {"config": dict(config or {}), "entity": entity, "dir": str(folder), "id": _id(folder)}
         run = _start(chosen, settings)
-        sink.logger = WandbLogger(project=project, experiment=run)
+        sink.logger, sink.log = WandbLogger(project=project, experiment=run), folder / "log.csv"
+        sink._first = run.starting_step
         run.define_metric("experience")
         run.define_metric("step")
         run.define_metric("score/*", step_metric="experience")
         if run.offline:
+            _supersede(folder, run)
             print(f"W&B is offline; upload with: wandb sync {sink.sync_dir}")
+        else:
+            sink.reopen = partial(
+                open_logger,
+                folder,
+                project=project,
+                name=name,
+                group=group,
+                tags=tags,
+                config=config,
+                entity=entity,
+                mode="offline",
+            )
     return sink
 
 
@@ -156,22 +211,45 @@ def logged_in() -> bool:
     return bool(wbauth.session_credentials(host=host) or wbauth.read_netrc_auth(host=host))
 
 
+def _id(folder: Path) -> str:
+    """What the run in this folder is called at W&B, from its first start on."""
+    file = folder / "wandb" / "id"
+    if not file.exists():
+        write_text(file, secrets.token_hex(4))
+    return file.read_text(encoding="utf-8")
+
+
 def _start(mode: Mode, settings: Mapping[str, Any]) -> Any:
     """The run; an offline one where W&B cannot be reached, so that nothing is lost.
 
+    An offline one never resumes: what `wandb sync` would add to what is there, instead of replacing it.
+
     `create_new`, and not Lightning's own call: that would continue whatever run is active, such as the previous cell's.
     """
-    quiet = wandb.Settings(quiet=True)
-    try:
-        return wandb.init(mode=mode, reinit="create_new", resume="allow", settings=quiet, **settings)
-    except wandb.Error as error:
-        if mode == "offline":
-            raise
-        warnings.warn(f"W&B cannot be reached ({error}): the run is offline", stacklevel=2)
-        return wandb.init(mode="offline", reinit="create_new", resume="allow", settings=quiet, **settings)
+    limits = {name: limit for name, limit in LIMITS.items() if f"WANDB_{name.upper()}" not in os.environ}
+    quiet = wandb.Settings(quiet=True, finish_timeout_raises=True, **limits)  # type: ignore[arg-type]
+    start = partial(wandb.init, reinit="create_new", settings=quiet, **settings)
+    if mode != "offline":
+        try:
+            return start(mode=mode, resume="allow")
+        except wandb.Error as error:
+            warnings.warn(f"W&B cannot be reached ({error}): the run is offline", stacklevel=2)
+            wandb.teardown()  # its service takes a run that failed to start for one that is under way
+    return start(mode="offline")
 
 
-def _columns(matrix: EvaluationMatrix) -> list[str]:
+def _supersede(folder: Path, run: Any) -> None:
+    """Has `wandb sync` pass over what this run left offline before: the new folder holds all of it."""
+    for old in folder.glob(f"wandb/offline-run-*-{run.id}/run-{run.id}.wandb"):
+        if old.parent != Path(run.settings.sync_dir):
+            old.with_suffix(".wandb.synced").touch()
+
+
+def _up_to(matrix: EvaluationMatrix, num_learnt: int) -> EvaluationMatrix:
+    return replace(matrix, rows=matrix.rows[:num_learnt], pooled=matrix.pooled[:num_learnt])
+
+
+def _columns(matrix: EvaluationMatrix) -> list[str | int]:
     return ["after", *(f"{j} {name}" for j, name in enumerate(matrix.names))]  # columns must differ, names need not
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cl.strategies.functional import cross_entropy, parameters_of
+from cl.strategies.functional import at_least_float32, cross_entropy, parameters_of
 from cl.strategies.plugin import Gradients, Learner
 from cl.strategies.remembering import Remembering
 
@@ -27,10 +27,10 @@ class AGEM(Remembering):
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
         if not len(self.buffer):
             return gradients
-        parameters = {name: p for name, p in parameters_of(learner.network).items() if name in gradients}
+        parameters = parameters_of(learner.network)
         loss = learner.step_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
-        reference = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
-        reference = learner.sum(reference)
+        found = torch.autograd.grad(loss, list(parameters.values()))
+        reference = learner.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
         dot = torch.stack([(gradients[name] * r).sum() for name, r in reference.items()]).sum()
         if dot >= 0:
             return gradients

@@ -56,19 +56,31 @@ def copies(tensors: Tensors) -> Tensors:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
+def without_autocast(device: torch.device) -> torch.autocast:
+    """Where gradients are taken for their own sake: a loss that no scaler scales would vanish in float16."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The same values, wide enough to be added up: bfloat16 forgets a summand 256 times smaller than the sum."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def per_example_fisher(network: Network, examples: Iterable[Batch]) -> Tensors:
     """The sum over `examples` (batches of one) of the squared gradient of its log-likelihood.
 
     The log-likelihood of a sentence is the sum over its words. The gradient is that of one example, never of
-    a batch: squared batch means are 10 to 20 times too small and point elsewhere.
+    a batch: squared batch means are 10 to 20 times too small and point elsewhere. In float32 at least.
     """
     parameters = parameters_of(network)
-    fisher = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    fisher = {name: torch.zeros_like(at_least_float32(p)) for name, p in parameters.items()}
     was_training = network.training
     network.eval()
     for batch in examples:
-        loss = torch.stack([cross_entropy(output).sum() for output in network(batch).values()]).sum()
-        gradients = torch.autograd.grad(loss, list(parameters.values()))
-        torch._foreach_addcmul_(list(fisher.values()), list(gradients), list(gradients))
+        with without_autocast(batch.row.device):
+            outputs = network(batch)
+        loss = torch.stack([cross_entropy(output).sum() for output in outputs.values()]).sum()
+        gradients = [at_least_float32(g) for g in torch.autograd.grad(loss, list(parameters.values()))]
+        torch._foreach_addcmul_(list(fisher.values()), gradients, gradients)
     network.train(was_training)
     return fisher

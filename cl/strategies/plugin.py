@@ -51,7 +51,8 @@ class Learner(Protocol):
     def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
         """A forward pass over this share of `data`, all of which is a global batch of its own.
 
-        Shares as those of `batch`, for a loss term; or one a rank (None), for what is then summed over ranks.
+        Shares as those of `batch`, for a loss term; or one a rank and without autocast (None), for gradients that
+        are then summed over ranks.
         """
 
 
@@ -94,9 +95,9 @@ class Plugin:
         return None
 
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
-        """Pipe. Gradients by parameter name: reduced over ranks, unscaled, before clipping.
+        """Pipe. Gradients of all trained parameters, by name: reduced over ranks, unscaled, before clipping.
 
-        The head of a kind that the batch has no example of has none; a gradient given back for it is stepped along.
+        Zero where no loss term of this step uses a parameter.
         """
         return gradients
 

@@ -5,55 +5,39 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
-from filelock import FileLock
+from faults.processes import (
+    CONFIG,
+    TWO_RANKS,
+    cell,
+    configure,
+    essence,
+    finish,
+    newest,
+    progress,
+    ranks,
+    start,
+    wait_for_training,
+)
 
 from cl.testing.tiny import assert_same
 
 pytestmark = pytest.mark.faults
-CONFIG: dict[str, Any] = {
-    "run": {"checkpoint_steps": 3},
-    "stream": {"toy": {"domains": 2, "types": 1, "num_train": 48, "num_test": 24}},
-    "network": {"scratch": {"hidden": 32, "layers": 1}},
-    "strategies": {"tested": {"ewc": {"num_examples": 30}, "lwf": {}, "replay": {"capacity": 20}}},
-    "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "linear", "keep_best": True, "patience": 3},
-    "trainer": {"max_epochs": 8, "accelerator": "cpu", "log_every_n_steps": 1},
-    "wandb": {"mode": "disabled"},
-}
-
-
 MEMORIES = CONFIG | {"strategies": {"tested": {"der++": {"capacity": 20}, "agem": {"capacity": 20}}}}
+# In a checkpoint's write, before its sync, after its sync, before and after its rename, and before the oldest goes;
+# in an evaluation of one experience, in the Fisher pass, in an evaluation of all.
+MOMENTS = ("write:2", "fsync:3", "replace:2", "fsync:2", "drop:2", "evaluate:2", "fisher:5", "evaluate:9")
+SLOW = (pytest.mark.slow, pytest.mark.timeout(1200))
 
 
-def start(folder: Path, *arguments: str, launcher: tuple[str, ...] = ("-m", "cl")) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(
-        [sys.executable, *launcher, *arguments], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    path = sorted((folder / "checkpoints").glob("e*.pt"))[-1]
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    return state
-
-
-def essence(state: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same: everything but the clock and file positions."""
-    learner = {key: value for key, value in state["learner"].items() if key != "cost"}
-    return {"learner": learner, "matrix": state["matrix"]}
-
-
-@pytest.fixture(scope="module", params=[CONFIG, MEMORIES], ids=["ewc+lwf+replay", "der++ +agem"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(CONFIG, id="ewc+lwf+replay"), pytest.param(MEMORIES, id="der++ +agem", marks=SLOW)],
+)
 def config(request: pytest.FixtureRequest) -> dict[str, Any]:
     """A configuration to kill."""
     chosen: dict[str, Any] = request.param
@@ -64,146 +48,79 @@ def config(request: pytest.FixtureRequest) -> dict[str, Any]:
 def never_killed(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> Path:
     """The cell of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("never")
-    (folder / "c.yaml").write_text(yaml.safe_dump(config))
-    process = start(folder, "run", "c.yaml", "run.dir=r")
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    return folder / "r" / "tested" / "seed0"
-
-
-def progress(folder: Path) -> int:
-    log = folder / "r" / "tested" / "seed0" / "log.csv"
-    return log.stat().st_size if log.exists() else 0
-
-
-def kill_and_resume(folder: Path, kills: int, rng: random.Random) -> None:
-    """Kills the run `kills` times at random moments of training, evaluation or upkeep, then lets it finish."""
-    for _ in range(kills):
-        process = start(folder, *again(folder))
-        before = progress(folder)
-        while progress(folder) == before:  # importing takes most of the time: it is no moment worth killing at
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.01)
-        time.sleep(rng.expovariate(1 / 0.3))
-        assert process.poll() is None, "it finished before it could be killed: train for longer"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    process = start(folder, *again(folder))
-    output, _ = process.communicate(timeout=250)
-    assert process.returncode == 0, output
+    configure(folder, config)
+    finish(folder, "run", "c.yaml", "run.dir=r")
+    return cell(folder)
 
 
 def again(folder: Path) -> tuple[str, ...]:
     return ("resume", "r") if (folder / "r" / "grid.yaml").exists() else ("run", "c.yaml", "run.dir=r")
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(18, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
-def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: dict[str, Any], kills: int) -> None:
-    straight = never_killed
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    kill_and_resume(tmp_path, kills, random.Random(kills))
-    resumed = tmp_path / "r" / "tested" / "seed0"
+def assert_same_end(straight: Path, resumed: Path) -> None:
     assert_same(essence(newest(straight)), essence(newest(resumed)))
-    assert (straight / "matrix.json").read_text() == (resumed / "matrix.json").read_text()
-    assert (straight / "log.csv").read_text() == (resumed / "log.csv").read_text()
+    for name in ("matrix.json", "log.csv"):
+        assert (straight / name).read_text() == (resumed / name).read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(18, marks=SLOW)])
+def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: dict[str, Any], kills: int) -> None:
+    """Of training, evaluation or upkeep. Importing takes most of the time, and is no moment worth killing at."""
+    configure(tmp_path, config)
+    rng = random.Random(kills)
+    for _ in range(kills):
+        process = start(tmp_path, *again(tmp_path))
+        wait_for_training(process, tmp_path, beyond=progress(tmp_path))
+        time.sleep(rng.expovariate(1 / 0.3))
+        assert process.poll() is None, "it finished before it could be killed: train for longer"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(tmp_path, *again(tmp_path))
+    assert_same_end(never_killed, cell(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("config", [CONFIG], indirect=True, ids=["ewc+lwf+replay"])
+def test_killed_at_chosen_moments(never_killed: Path, tmp_path: Path, config: dict[str, Any]) -> None:
+    configure(tmp_path, config)
+    for moment in MOMENTS:
+        process = start(
+            tmp_path, *again(tmp_path), launcher=(str(Path(__file__).with_name("deadly.py")),), MOMENT=moment
+        )
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == -signal.SIGKILL, f"{moment}: {output}"
+    finish(tmp_path, "resume", "r")
+    assert_same_end(never_killed, cell(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop(never_killed: Path, tmp_path: Path, config: dict[str, Any], number: signal.Signals) -> None:
     """A checkpoint, exit code 130, a word on how to go on; and the same end."""
-    straight = never_killed
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    process = start(tmp_path, "run", "c.yaml", "run.dir=r", "run.checkpoint_steps=1000")
-    log = tmp_path / "r" / "tested" / "seed0" / "log.csv"
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "r/tested/seed0/matrix.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    configure(tmp_path, config, run={"checkpoint_steps": 1000})
+    process = start(tmp_path, "run", "c.yaml", "run.dir=r")
+    wait_for_training(process, tmp_path)
     os.kill(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "cl resume" in output
-    assert log.exists()
-    process = start(tmp_path, "resume", "r")
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    resumed = newest(tmp_path / "r" / "tested" / "seed0")
-    assert_same(essence(newest(straight)), essence(resumed))
-
-
-def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from cl import checkpoint
-
-    for step in range(4):
-        checkpoint.save(tmp_path, 0, step, {"step": torch.tensor(step)})
-    kept = sorted(tmp_path.iterdir())
-    assert len(kept) == checkpoint.KEPT
-    kept[-1].write_bytes(kept[-1].read_bytes()[:-7])
-    state = checkpoint.load_newest(tmp_path)
-    assert state is not None
-    assert state["step"] == 2
-    assert "damaged" in caplog.text
-
-
-def test_the_end_of_an_experience_is_newer_than_its_last_step(tmp_path: Path) -> None:
-    """Both stand at the same number of steps, and digests sort by chance."""
-    from cl import checkpoint
-
-    for attempt in range(8):
-        checkpoint.save(tmp_path, 0, 10, {"ended": False, "attempt": attempt})
-        checkpoint.save(tmp_path, 1, 10, {"ended": True, "attempt": attempt})
-        state = checkpoint.load_newest(tmp_path)
-        assert state is not None
-        assert state["ended"]
-
-
-def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cl import checkpoint
-
-    checkpoint.save(tmp_path, 0, 1, {"step": 1})
-
-    def full(number: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(checkpoint.NoSpace, match=r"needs .* MB"):
-        checkpoint.save(tmp_path, 0, 2, {"step": 2})
-    state = checkpoint.load_newest(tmp_path)
-    assert state is not None
-    assert state["step"] == 1
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_second_process_on_a_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(CONFIG))
-    cell = tmp_path / "r" / "tested" / "seed0"
-    cell.mkdir(parents=True)
-    with FileLock(cell / ".lock"):
-        process = start(tmp_path, "run", "c.yaml", "run.dir=r")
-        output, _ = process.communicate(timeout=100)
-    assert process.returncode == 2, output
-    assert "another process is running this cell" in output
+    finish(tmp_path, "resume", "r")
+    assert_same_end(never_killed, cell(tmp_path))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["first rank", "second rank"])
 def test_one_of_two_ranks_is_killed(tmp_path: Path, victim: str) -> None:
     """The other stops within a bounded time, and the run resumes to the same end."""
-    two = CONFIG | {"trainer": CONFIG["trainer"] | {"devices": 2}}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(two))
-    straight = start(tmp_path, "run", "c.yaml", "run.dir=s")
-    output, _ = straight.communicate(timeout=280)
-    assert straight.returncode == 0, output
+    configure(tmp_path, TWO_RANKS)
+    finish(tmp_path, "run", "c.yaml", "run.dir=s")
     process = start(tmp_path, "run", "c.yaml", "run.dir=r")
-    while progress(tmp_path) < 2000:
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    children = subprocess.run(
-        ["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    os.kill(process.pid if victim == "first rank" else max(int(c) for c in children), signal.SIGKILL)
-    output, _ = process.communicate(timeout=90)  # ends when the pipe does: no rank is left behind
+    wait_for_training(process, tmp_path, beyond=2000)
+    first, second = ranks(process)
+    os.kill(first if victim == "first rank" else second, signal.SIGKILL)
+    process.communicate(timeout=90)  # ends when the pipe does: no rank is left behind
     assert process.returncode != 0
-    resumed = start(tmp_path, "resume", "r")
-    output, _ = resumed.communicate(timeout=280)
-    assert resumed.returncode == 0, output
-    assert_same(*(essence(newest(tmp_path / run / "tested" / "seed0")) for run in ("s", "r")))
+    finish(tmp_path, "resume", "r")
+    assert_same_end(cell(tmp_path, "s"), cell(tmp_path, "r"))

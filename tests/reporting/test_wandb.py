@@ -8,6 +8,7 @@ from fake_cells import fake_matrix
 from wandb.proto import wandb_internal_pb2 as proto
 
 from cl.reporting import wandb as sink_module
+from cl.reporting.files import write_text
 from cl.reporting.wandb import WandbSink, choose_mode, open_logger
 
 BLOCK = 32768
@@ -46,7 +47,8 @@ def items(found):
 
 
 def test_an_offline_run_holds_everything(tmp_path, capsys):
-    sink = open_logger(tmp_path, project="cl", name="ewc", config={"seeds": [0, 1]}, tags=["toy"], run_id="abc123")
+    write_text(tmp_path / "wandb" / "id", "abc123")
+    sink = open_logger(tmp_path, project="cl", name="ewc", config={"seeds": [0, 1]}, tags=["toy"])
     assert sink.logger is not None and os.environ.get("WANDB_MODE") is None
     assert f"wandb sync {sink.sync_dir}" in capsys.readouterr().out
     sink.write(0, 0, 7, {"loss": 0.5, "loss/labels": 0.4})
@@ -112,7 +114,7 @@ def test_a_failure_is_said_once_and_stops_nothing(recwarn):
         sink.write(0, 0, 0, {"loss": 1.0})
     sink.finish(fake_matrix("ewc", 0, NAMES))
     said = [str(w.message) for w in recwarn if "W&B" in str(w.message)]
-    assert len(said) == 1 and "the network is on fire" in said[0] and "wandb sync" in said[0]
+    assert len(said) == 1 and "the network is on fire" in said[0]
 
 
 def test_a_run_that_cannot_start_goes_on(tmp_path, monkeypatch):
