@@ -19,7 +19,7 @@ test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist loadgroup --nbmake tests notebooks
 
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
-	$(BIN)/pytest -m "faults or distributed" tests/faults tests/distributed
+	$(BIN)/pytest -m "faults" tests/faults
 
 check: $(INSTALLED)  ## style, types and the direction of imports
 	$(BIN)/ruff check

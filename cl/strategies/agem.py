@@ -23,6 +23,8 @@ class AGEM(Remembering):
     """
 
     paper: ClassVar[str] = "Chaudhry et al., 2019: Efficient lifelong learning with A-GEM"
+    traits: ClassVar[frozenset[str]] = frozenset({"projects"})
+    excludes: ClassVar[dict[str, str]] = {"projects": "the second projection breaks what the first has ensured"}
 
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
         if not len(self.buffer):

@@ -13,7 +13,7 @@ from cl.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models.heads import CosineHead
 from cl.models.network import MASKED, frozen_copy, restored_copy
-from cl.testing.tiny import assert_same, configured, learn, train
+from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
 
 Get = Callable[[str], Prepared]
 
@@ -38,7 +38,7 @@ def test_growth_and_states_are_those_of_a_linear_head() -> None:
     head, features = grown(2), torch.randn(3, 4)
     before = head(features)
     head.grow(5, torch.Generator().manual_seed(1))
-    assert torch.equal(head(features)[:, :2], before)
+    assert torch.allclose(head(features)[:, :2], before)  # a product of another width may add up in another order
     assert head.weight[2:].norm(dim=1).min() > 0
     head.scale.data += 1
     narrow = grown(2)
@@ -63,7 +63,7 @@ def test_a_stream_is_learnt_and_taken_up_again(prepared: Get, plugins: dict[str,
     config.network = replace(config.network, head="cosine")
     straight = train(data, config)
     half = train(data, config, num_experiences=2)
-    resumed = build_learner(config, data, "tested", seed=0)
+    resumed = fresh_learner(config, data)
     resumed.restore(half.learner.state())
     for index in (2, 3):
         learn(resumed, config, index, data)

@@ -69,7 +69,7 @@ def test_comparison_with_unfinished_runs(tmp_path):
     assert 'class="badge failed"' in text and "2 runs" not in text
     names = {path.name for path in (out / "figures").iterdir()}
     charts = ("average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost")
-    assert names == {f"{chart}{ending}" for chart in charts for ending in (".svg", ".png", "-dark.svg", "-dark.png")}
+    assert names == {f"{chart}{ending}" for chart in charts for ending in (".svg", ".png", "-dark.svg")}
     assert (out / "table.md").is_file() and (out / "table.tex").is_file()
 
 

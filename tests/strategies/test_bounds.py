@@ -30,7 +30,10 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def test_what_an_independent_network_has_learnt_stays(prepared: Get, stream: str) -> None:
     rows = train(prepared(stream), configured(stream, {"independent": {}})).rows
     for j in range(len(rows)):
-        assert all(rows[i][j] == rows[j][j] for i in range(j, len(rows)))
+        for i in range(j, len(rows)):
+            # What is outside all types seen so far shrinks as more are seen.
+            differing = {name for name, value in rows[i][j].items() if value != rows[j][j][name]}
+            assert differing <= {"from_outside"}
     finetuned = train(prepared(stream), configured(stream, {})).rows
     assert rows[0] == finetuned[0] and rows[-1] != finetuned[-1]
 

@@ -33,7 +33,7 @@ with warnings.catch_warnings():
     from avalanche.training.supervised import Naive
 
 NUM_EPOCHS = 12
-RATE = 0.3
+RATE = 0.05
 
 
 def ours(data: Prepared, plugins: dict[str, Any]) -> tuple[nn.Linear, nn.Linear, list[tuple[Tensor, Tensor]]]:

@@ -18,7 +18,7 @@ from cl.data.collate import collate
 from cl.data.dataset import Dataset, ragged
 from cl.learner import Learner
 from cl.memory.herding import herd, herding_keys
-from cl.strategies.functional import cross_entropy
+from cl.strategies.functional import copies, cross_entropy
 from cl.strategies.gem import dual
 from cl.strategies.remembering import features_of
 from cl.streams.scenarios import by_class
@@ -134,8 +134,9 @@ def test_gem_protects_a_head_that_the_batch_does_not_train(prepared: Get) -> Non
     on_gradients = plugin.on_gradients
 
     def watched(of: Learner, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        before = dict(gradients)
-        seen.append((before, result := on_gradients(of, gradients)))  # type: ignore[arg-type]
+        before = copies(gradients)
+        result = on_gradients(of, gradients)  # type: ignore[arg-type]
+        seen.append((before, copies(result)))
         return result
 
     plugin.on_gradients = watched  # type: ignore[method-assign, assignment]
@@ -143,9 +144,8 @@ def test_gem_protects_a_head_that_the_batch_does_not_train(prepared: Get) -> Non
     before = learner.network.head(other).weight.detach().clone()
     learn(learner, config, 3, data)
     absent = f"heads.{other}.weight"
-    assert all(absent not in given for given, _ in seen)
-    moved = [given_back for given, given_back in seen if absent in given_back]
-    assert moved and all(gradients[absent].any() for gradients in moved)
+    assert not any(given[absent].any() for given, _ in seen)
+    assert any(given_back[absent].any() for _, given_back in seen)
     assert not torch.equal(before, learner.network.head(other).weight)
 
 
