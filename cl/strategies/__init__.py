@@ -14,19 +14,25 @@ from cl.strategies.gem import GEM
 from cl.strategies.imprint import Imprint
 from cl.strategies.independent import Independent
 from cl.strategies.joint import Joint
+from cl.strategies.l2 import L2
 from cl.strategies.lwf import LwF
+from cl.strategies.mas import MAS
 from cl.strategies.plugin import Plugin
 from cl.strategies.probe import Probe
 from cl.strategies.replay import Replay
 from cl.strategies.selftrain import SelfTraining
 from cl.strategies.seq import SeqStar
+from cl.strategies.si import SI
 
 STRATEGIES: dict[str, type[Plugin]] = {
     "joint": Joint,
     "independent": Independent,
     "probe": Probe,
     "seq*": SeqStar,
+    "l2": L2,
     "ewc": EWC,
+    "si": SI,
+    "mas": MAS,
     "replay": Replay,
     "der": DER,
     "der++": DERPlusPlus,

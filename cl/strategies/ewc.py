@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy, softmax
 
-from cl.strategies.functional import copies, parameters_of, per_example_fisher
-from cl.strategies.plugin import Learner, Plugin
-from cl.strategies.quadratic import Quadratic
-from cl.types import Experience, Step
+from cl.strategies.anchored import Anchored
+from cl.strategies.functional import copies, parameters_of
+from cl.strategies.per_example import add_square, per_example
+from cl.strategies.plugin import Learner
+from cl.types import Experience, Output
 
 
 @dataclass
-class EWC(Plugin):
+class EWC(Anchored):
     """Hold each parameter near its old value, in proportion to its Fisher information on the old data.
 
-    `strength` ≥ 0 weighs ½ Σ F(θ − θ*)², usual values are 10² to 10⁶; the empirical Fisher of an experience
-    is the mean over `num_examples` of its training examples (0: all) of the squared gradient of one example's
-    log-likelihood. Cost: one backward pass an example after each experience; two copies of the parameters,
-    whatever the number of experiences. When to use it: nothing may be stored, experiences share one head.
+    `strength` ≥ 0 weighs ½ Σ F(θ − θ*)², usual values are 10² to 10⁶. The Fisher of an experience is the mean over
+    `num_examples` of its training examples (0: all) of the squared gradient of one example's log-likelihood, the sum
+    over its words; of the labels given (`fisher: empirical`) or of labels drawn from the network's prediction
+    (`true`). Penalties of experiences add up, or with `decay` γ in (0, 1] one stands for all, F ← γF + F(new), around
+    the newest parameters (online EWC, Schwarz et al., 2018).
+    Cost: a training pass over these examples after each experience; two copies of the parameters, whatever the number
+    of experiences. When to use it: nothing may be stored, experiences share one head.
     """
 
     paper: ClassVar[str] = "Kirkpatrick et al., 2017: Overcoming catastrophic forgetting in neural networks"
 
     strength: float = 1000.0
     num_examples: int = 200
-    penalty: Quadratic = field(init=False, repr=False, default_factory=Quadratic)
-
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        if not self.penalty.curvature:
-            return None
-        return step.share(self.strength / 2 * self.penalty(dict(learner.network.named_parameters())))
+    fisher: Literal["empirical", "true"] = "empirical"
+    decay: float | None = None
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         data = learner.store.dataset(experience.index, "train")
-        num_examples = min(self.num_examples or len(data), len(data))
-        chosen = torch.randperm(len(data), generator=learner.generator("fisher"))[:num_examples]
-        fisher = learner.sum(per_example_fisher(learner.network, learner.each(data[chosen], batch_size=1)))
-        self.penalty.add({name: f / num_examples for name, f in fisher.items()}, copies(parameters_of(learner.network)))
+        chosen = data[torch.randperm(len(data), generator=learner.generator("fisher"))[: self.num_examples or None]]
+        chance = torch.rand(len(learner.store.labels), generator=learner.generator("labels"))  # of each word
+
+        def minus_log_likelihood(output: Output) -> Tensor:
+            labels = output.targets.labels
+            if self.fisher == "true":
+                labels = _drawn(output.logits.detach(), chance[output.targets.words.cpu()].to(labels.device))
+            return cross_entropy(output.logits, labels, reduction="none")
+
+        fisher = per_example(learner, chosen, minus_log_likelihood, add_square)
+        fisher = {name: f / len(chosen) for name, f in fisher.items()}
+        now = copies(parameters_of(learner.network))
+        if self.decay is None:
+            self.penalty.add(fisher, now)
+        else:
+            self.penalty.move(fisher, now, self.decay)
+
+
+def _drawn(logits: Tensor, chance: Tensor) -> Tensor:
+    """A class for each target, `[N]`, from its distribution: where its cumulated probability exceeds `chance`."""
+    return (softmax(logits, 1).cumsum(1) <= chance[:, None]).sum(1).clamp(max=logits.shape[1] - 1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cl.models.network import Network
-from cl.types import Batch, Output
+from cl.types import Output
 
 Tensors = dict[str, Tensor]
 
@@ -64,23 +62,3 @@ def without_autocast(device: torch.device) -> torch.autocast:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The same values, wide enough to be added up: bfloat16 forgets a summand 256 times smaller than the sum."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def per_example_fisher(network: Network, examples: Iterable[Batch]) -> Tensors:
-    """The sum over `examples` (batches of one) of the squared gradient of its log-likelihood.
-
-    The log-likelihood of a sentence is the sum over its words. The gradient is that of one example, never of
-    a batch: squared batch means are 10 to 20 times too small and point elsewhere. In float32 at least.
-    """
-    parameters = parameters_of(network)
-    fisher = {name: torch.zeros_like(at_least_float32(p)) for name, p in parameters.items()}
-    was_training = network.training
-    network.eval()
-    for batch in examples:
-        with without_autocast(batch.row.device):
-            outputs = network(batch)
-        loss = torch.stack([cross_entropy(output).sum() for output in outputs.values()]).sum()
-        gradients = [at_least_float32(g) for g in torch.autograd.grad(loss, list(parameters.values()))]
-        torch._foreach_addcmul_(list(fisher.values()), gradients, gradients)
-    network.train(was_training)
-    return fisher

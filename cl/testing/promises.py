@@ -318,7 +318,8 @@ class _Watched(Strategy):
 
     def _again(self, learner: Any) -> Step:
         batch = self.pipe("on_batch", learner, self.batch)
-        return self.pipe("on_step", learner, Step(learner.experience, batch, learner.network(batch)))
+        step: Step = self.pipe("on_step", learner, Step(learner.experience, batch, learner.network(batch)))
+        return step
 
     def _check_networks(self) -> None:
         for f in fields(self.plugins[self.name]):

@@ -37,6 +37,7 @@ QUIET = {
 # Options with which a listed plugin is quick on a tiny stream; one that is missing here is proven with its defaults.
 QUICK: dict[str, dict[str, Any]] = {
     "ewc": {"num_examples": 6, "strength": 10.0},
+    "mas": {"num_examples": 6},
     "replay": {"capacity": 10, "batch_size": 5},
     "der": {"capacity": 10, "batch_size": 5},
     "der++": {"capacity": 10, "batch_size": 5},

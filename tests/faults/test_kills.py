@@ -30,7 +30,7 @@ pytestmark = pytest.mark.faults
 MEMORIES = CONFIG | {"strategies": {"tested": {"der++": {"capacity": 20}, "agem": {"capacity": 20}}}}
 # In a checkpoint's write, before its sync, after its sync, before and after its rename, and before the oldest goes;
 # in an evaluation of one experience, in the Fisher pass, in an evaluation of all.
-MOMENTS = ("write:2", "fsync:3", "replace:2", "fsync:2", "drop:2", "evaluate:2", "fisher:5", "evaluate:9")
+MOMENTS = ("write:2", "fsync:3", "replace:2", "fsync:2", "drop:2", "evaluate:2", "fisher:600", "evaluate:9")
 SLOW = (pytest.mark.slow, pytest.mark.timeout(1200))
 
 

@@ -38,7 +38,7 @@ def at(monkeypatch, url):
 def sync(url, folder, *options):
     command = [sys.executable, "-m", "wandb", "sync", *options, str(folder)]
     environment = os.environ | {"WANDB_BASE_URL": url}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stderr
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60).stderr
 
 
 def train(sink, log, first, last, rows=2):

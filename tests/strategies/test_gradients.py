@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cl.build import Prepared, build_learner
 from cl.strategies import AGEM
-from cl.strategies.functional import cross_entropy, per_example_fisher
+from cl.strategies.functional import cross_entropy
+from cl.strategies.per_example import add_square, by_layer
 from cl.strategies.plugin import Gradients, Learner, Strategy
 from cl.testing.tiny import configured, learn, train
 
@@ -112,8 +113,9 @@ def test_the_fisher_adds_up_in_float32(prepared: Get) -> None:
     data = prepared("sequence")
     learner = train(data, configured("sequence", {}, precision="bf16-true"), num_experiences=1).learner
     with learner.trainer.precision_plugin.forward_context():
-        fisher = per_example_fisher(learner.network, list(learner.each(data.evaluator.store.dataset(0, "train"), 1)))
+        batches = list(learner.each(data.evaluator.store.dataset(0, "train"), 4))
+        fisher = by_layer(learner.network, batches, cross_entropy, add_square)
         learner.network.double()
-    exact = per_example_fisher(learner.network, list(learner.each(data.evaluator.store.dataset(0, "train"), 1)))
+    exact = by_layer(learner.network, batches, cross_entropy, add_square)
     assert all(f.dtype == torch.float32 for f in fisher.values())
     assert (flat(fisher) - flat(exact)).norm() < 0.03 * flat(exact).norm()

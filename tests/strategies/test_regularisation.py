@@ -1,0 +1,322 @@
+"""Penalties that hold parameters: importances against plain loops, closed forms and written-out sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, one_hot, softmax
+from torch.utils.data import TensorDataset
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from cl.build import Prepared
+from cl.data.collate import collate
+from cl.learner import Learner
+from cl.models.backbone import Backbone
+from cl.strategies import per_example
+from cl.strategies.ewc import EWC, _drawn
+from cl.strategies.functional import cross_entropy, parameters_of
+from cl.strategies.per_example import add_magnitude, add_square, by_layer, by_pass
+from cl.strategies.quadratic import Quadratic
+from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
+from cl.types import Output
+
+Get = Callable[[str], Prepared]
+
+
+def squared_norm(output: Output) -> Tensor:
+    return output.raw.square().sum(1)
+
+
+# ------------------------------------------------------------------------------------- gradients by example
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+@pytest.mark.parametrize("stream", ["sequence", "token", "own"])
+def test_a_pass_a_batch_is_a_pass_an_example(prepared: Get, stream: str, head: Any) -> None:
+    config = configured(stream, {})
+    config = replace(config, network=replace(config.network, head=head))
+    learner = train(prepared(stream), config, num_experiences=2).learner
+    data = learner.store.dataset(1, "train")
+    for value, add in ((cross_entropy, add_square), (squared_norm, add_magnitude)):
+        some, others = (
+            by_layer(learner.network, learner.each(data, 7), value, add),
+            by_pass(learner.network, learner.each(data, 1), value, add),
+        )
+        assert_same(some, others, 1e-7 * max(float(other.max()) for other in others.values()))
+        assert all(not tensor.requires_grad for tensor in some.values())
+    assert all(p.requires_grad for n, p in learner.network.named_parameters() if not n.endswith("key.bias"))
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+OTHERS = {
+    "roberta": lambda **o: RobertaModel(RobertaConfig(**SMALL, **o), add_pooling_layer=False),
+    "distilbert": lambda **o: DistilBertModel(DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=24, **o)),
+    "albert": lambda **o: AlbertModel(AlbertConfig(**SMALL, embedding_size=8, **o)),  # one layer, called twice
+    "deberta": lambda **o: DebertaV2Model(
+        DebertaV2Config(
+            **SMALL,
+            relative_attention=True,
+            pos_att_type=["c2p", "p2c"],
+            position_buckets=8,
+            initializer_range=0.5,
+            **o,
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_backbones_of_other_makes(prepared: Get, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By batch where that is right, by example where it is not: what comes out is the same."""
+    data = prepared("token")
+    learner = train(data, configured("token", {}), num_experiences=1).learner
+    vocabulary = learner.network.backbone.model.config.vocab_size
+    torch.manual_seed(0)
+    learner.network.backbone = Backbone(OTHERS[name](vocab_size=vocabulary)).double()
+    passes = []
+    monkeypatch.setattr(per_example, "by_pass", lambda *a: passes.append(a) or by_pass(*a))
+    chosen = data.evaluator.store.dataset(0, "train")[:5]
+    found = per_example.per_example(learner, chosen, cross_entropy, add_square)
+    expected = by_pass(learner.network, learner.each(chosen, 1), cross_entropy, add_square)
+    assert_same(found, expected, 1e-7 * max(float(f.max()) for f in expected.values()))
+    assert len(passes) == (2 if name == "deberta" else 1)
+
+
+@pytest.mark.parametrize("stream", ["sequence", "token"])
+def test_fisher_of_the_head_has_a_closed_form(prepared: Get, stream: str) -> None:
+    """For logits W h + b the gradient of Σ log p is Σ (1[y] − p) hᵀ: squared by example, then summed."""
+    data = prepared(stream)
+    end = train(data, configured(stream, {}), num_experiences=1)
+    network, store = end.learner.network.eval(), data.evaluator.store
+    examples = store.dataset(0, "train")[:7]
+    fisher = by_layer(network, [collate(examples, 0, training=False)], cross_entropy, add_square)
+    expected = torch.zeros_like(network.head(stream).weight)  # type: ignore[arg-type]
+    for i in range(7):
+        output = network(collate(examples[i : i + 1], 0, training=False))[stream]  # type: ignore[index]
+        p = softmax(output.logits, 1)
+        error = one_hot(output.targets.labels, p.shape[1]) - p
+        expected += (error.T @ output.features) ** 2
+    assert torch.allclose(fisher[f"heads.{stream}.weight"], expected)
+
+
+def test_fisher_of_a_batch_is_not_the_squared_batch_gradient(prepared: Get) -> None:
+    data = prepared("sequence")
+    end = train(data, configured("sequence", {}), num_experiences=1)
+    network = end.learner.network.eval()
+    examples = data.evaluator.store.dataset(0, "train")[:8]
+    batch = collate(examples, 0, training=False)
+    fisher = by_layer(network, [batch], cross_entropy, add_square)
+    logits, labels = network(batch)["sequence"].logits, batch.targets["sequence"].labels
+    mean = -log_softmax(logits, 1)[torch.arange(8), labels].mean()
+    gradients = torch.autograd.grad(mean, list(parameters_of(network).values()))
+    squared = sum(float((g**2).sum()) for g in gradients)
+    assert squared < 0.7 * sum(float(f.sum()) for f in fisher.values()) / 8
+
+
+@pytest.mark.parametrize("stream", ["sequence", "token"])
+def test_importances_of_mas_have_a_closed_form(prepared: Get, stream: Any) -> None:
+    """For logits z = W h + b the gradient of Σ ‖z‖² is 2 Σ z hᵀ: its magnitude, mean over examples."""
+    data = prepared(stream)
+    end = train(data, configured(stream, {"mas": {"num_examples": 0}}), num_experiences=1)
+    network, examples = end.learner.network.eval(), data.evaluator.store.dataset(0, "train")
+    expected = torch.zeros_like(network.head(stream).weight)
+    for i in range(len(examples)):
+        output = network(collate(examples[i : i + 1], 0, training=False))[stream]
+        expected += (2 * output.raw.T @ output.features).abs()
+    omega = end.learner.strategy.plugins["mas"].penalty.curvature[f"heads.{stream}.weight"]  # type: ignore[attr-defined]
+    assert torch.allclose(omega, expected / len(examples))
+
+
+def test_labels_are_drawn_from_the_prediction() -> None:
+    logits = torch.tensor([[0.0, 1.0, -1e9, 0.5]]).double().expand(20000, 4)
+    drawn = _drawn(logits, torch.rand(20000, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(drawn.bincount(minlength=4) / 20000, softmax(logits[0], 0).float(), atol=0.01)
+    assert (_drawn(logits[:2], torch.tensor([0.0, 1.0])) == torch.tensor([0, 3])).all()
+
+
+def test_a_true_fisher_takes_drawn_labels(prepared: Get) -> None:
+    """Of the head: E[(1[y] − p)²] h² = p(1 − p) h², mean over many draws; a wrong network's empirical one is more."""
+    data = prepared("sequence")
+    learner = train(data, configured("sequence", {}), num_experiences=1).learner
+    head = learner.network.head("sequence")
+    head.weight.data *= 30
+    with torch.no_grad():
+        batch = collate(data.evaluator.store.dataset(0, "train"), 0, training=False)
+        output = learner.network.eval()(batch)["sequence"]
+    p = softmax(output.logits, 1)
+    expected = (p * (1 - p)).T @ output.features**2 / len(p)
+    found: dict[str, Tensor] = {}
+    for fisher in ("empirical", "true"):
+        total = torch.zeros_like(expected)
+        for learner.seed in range(40):
+            plugin = EWC(fisher=fisher, num_examples=0)  # type: ignore[arg-type]
+            plugin.after_experience(learner, data.stream[0])
+            total += plugin.penalty.curvature["heads.sequence.weight"]
+        found[fisher] = total / 40
+    assert abs(found["true"].sum() / expected.sum() - 1) < 0.1
+    assert found["empirical"].sum() > 1.5 * expected.sum()
+
+
+def test_fisher_is_avalanches_at_batch_size_1(prepared: Get) -> None:
+    from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
+    from avalanche.training.plugins import EWCPlugin
+
+    data = prepared("sequence")
+    learner = train(data, configured("sequence", {}), num_experiences=1).learner
+    batch = collate(data.evaluator.store.dataset(0, "train"), 0, training=False)
+    output = learner.network.eval()(batch)["sequence"]
+    head = learner.network.head("sequence")
+    linear = torch.nn.Linear(head.weight.shape[1], head.num_columns).double()
+    linear.load_state_dict(head.state_dict())
+    pairs = TensorDataset(output.features.detach(), output.targets.labels)
+    theirs = EWCPlugin(1.0).compute_importances(
+        linear,
+        torch.nn.CrossEntropyLoss(),
+        torch.optim.SGD(linear.parameters(), lr=0.1),
+        _make_taskaware_classification_dataset(pairs, targets=output.targets.labels.tolist(), task_labels=0),
+        torch.device("cpu"),
+        1,
+    )
+    ours = by_layer(learner.network, [batch], cross_entropy, add_square)
+    for name in ("weight", "bias"):
+        assert torch.allclose(theirs[name].data, (ours[f"heads.sequence.{name}"] / len(batch)).float())
+
+
+# ------------------------------------------------------------------------------------------------- penalties
+
+
+def test_merged_quadratic_is_the_sum_of_its_parts() -> None:
+    merged, parts = Quadratic(), []
+    for rows in (2, 2, 4):  # the head grows
+        f, x = torch.rand(rows, 3, dtype=torch.double), torch.randn(rows, 3, dtype=torch.double)
+        f[0, 0] = 0.0
+        merged.add({"w": f}, {"w": x})
+        parts.append((f, x))
+    w = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
+    separate = sum((f * (w[: len(f)] - x) ** 2).sum() for f, x in parts)
+    assert torch.allclose(merged({"w": w}), separate)
+    (a,), (b,) = torch.autograd.grad(merged({"w": w}), w), torch.autograd.grad(separate, w)
+    assert torch.allclose(a, b)
+
+
+def test_ewc_pulls_towards_the_old_parameters(prepared: Get) -> None:
+    data = prepared("sequence")
+    moved = []
+    for strength in (0.0, 1e3, 1e6):
+        end = train(data, configured("sequence", {"ewc": {"strength": strength, "num_examples": 0}}), num_experiences=2)
+        penalty = end.learner.strategy.plugins["ewc"].penalty  # type: ignore[attr-defined]
+        first = train(data, configured("sequence", {}), num_experiences=1)
+        moved.append(
+            sum(float(((a - b) ** 2).sum()) for a, b in zip(first.weights.values(), end.weights.values(), strict=True))
+        )
+        assert penalty.curvature
+    assert moved[0] > moved[1] > moved[2]
+
+
+def test_online_ewc_keeps_one_penalty(prepared: Get) -> None:
+    """F ← γF + F(new), around the newest parameters."""
+    data = prepared("token")
+    ends = [
+        train(data, configured("token", {"ewc": {"decay": decay, "num_examples": 0}}), num_experiences=n)
+        for n, decay in ((1, 0.5), (2, 0.5))
+    ]
+    before, after = (end.learner.strategy.plugins["ewc"].penalty for end in ends)  # type: ignore[attr-defined]
+    learner = ends[1].learner
+    data_2 = learner.store.dataset(1, "train")
+    newest = by_pass(learner.network, learner.each(data_2, 1), cross_entropy, add_square)
+    for name, fisher in newest.items():
+        old = before.curvature[name]
+        expected = fisher / len(data_2)
+        expected[: len(old)] += 0.5 * old
+        assert torch.allclose(after.curvature[name], expected)
+        assert torch.equal(after.centre[name], ends[1].weights[name])
+    assert after.constant == 0.0
+
+
+def test_l2_adds_its_written_out_gradient(prepared: Get) -> None:
+    data, config = prepared("token"), configured("token", {"l2": {"strength": 0.7}})
+    learner = train(data, config, num_experiences=1).learner
+    old = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    for name, with_term, alone, now in gradients(learner, config, data, 1):
+        pull = torch.zeros_like(now)
+        rows = len(old[name])
+        pull[:rows] = 0.7 * (now[:rows] - old[name])
+        assert torch.allclose(with_term, alone + pull, atol=1e-12)
+
+
+@pytest.mark.parametrize(("accumulate", "clip"), [(1, None), (3, 0.05)])
+def test_si_is_the_written_out_path(prepared: Get, accumulate: int, clip: float | None) -> None:
+    """Over two experiences: gradients of the labels alone, steps as made (clipped), importances that add up."""
+    data, options = prepared("token"), {"strength": 3.0, "damping": 0.01}
+    config = configured("token", {"si": options}, accumulate, gradient_clip_val=clip)
+    learner = fresh_learner(config, data)
+    omega: dict[str, Tensor] = {}
+    for index in range(2):
+        path: dict[str, Tensor] = {}
+        way: dict[str, Tensor] = {}
+        last: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, _, alone, now in gradients(learner, config, data, index):
+            if name in last:
+                before, gradient = last[name]
+                path[name] = path.get(name, torch.zeros_like(now)) - gradient * (now - before)
+                way[name] = way.get(name, torch.zeros_like(now)) + (now - before)
+            last[name] = now, alone
+        for name, end in parameters_of(learner.network).items():
+            before, gradient = last[name]
+            path[name] = path[name] - gradient * (end - before)
+            way[name] = way[name] + (end - before)
+            new = (path[name] / (way[name] ** 2 + 0.01)).clamp(min=0)
+            if name in omega:
+                new[: len(omega[name])] += omega[name]
+            omega[name] = new.detach()
+        penalty = learner.strategy.plugins["si"].penalty  # type: ignore[attr-defined]
+        assert_same(penalty.curvature, omega, 1e-9)
+
+
+def gradients(learner: Learner, config: Any, data: Prepared, index: int) -> list[tuple[str, Tensor, Tensor, Tensor]]:
+    """Learns an experience; by step and parameter the gradient as it came, that of the labels alone, and the value."""
+    found, batches = [], []
+    (plugin,) = learner.strategy.plugins.values()
+    on_gradients = type(plugin).on_gradients
+
+    def on_batch(of: Learner, batch: Any) -> Any:
+        batches.append(batch)
+        return batch
+
+    def watch(of: Learner, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        parameters = parameters_of(learner.network)
+        losses = [
+            batch.weight(kind) * cross_entropy(output).sum()
+            for batch in batches
+            for kind, output in learner.network(batch).items()
+        ]
+        batches.clear()
+        alone = torch.autograd.grad(torch.stack(losses).sum(), list(parameters.values()))
+        for (name, p), gradient in zip(parameters.items(), alone, strict=True):
+            found.append((name, given[name].clone(), gradient, p.detach().clone()))
+        return on_gradients(plugin, of, given)  # type: ignore[arg-type]
+
+    cls = type(plugin)
+    watched = type(
+        cls.__name__, (cls,), {"on_batch": lambda self, *a: on_batch(*a), "on_gradients": lambda self, *a: watch(*a)}
+    )
+    plugin.__class__ = watched
+    learner.begin(data.stream[index])
+    learner.strategy.acts_on_gradients = True
+    fit(learner, config)
+    plugin.__class__ = cls
+    return found
