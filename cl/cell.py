@@ -124,6 +124,8 @@ class CellRun:
                 trainer.fit(learner, datamodule=learner.data())
             except SystemExit as error:  # what Lightning makes of KeyboardInterrupt
                 raise KeyboardInterrupt from error
+            for optimizer in trainer.optimizers:  # in a ring of references, where its state would wait for a collector
+                optimizer.state.clear()
         self._note_initial()
         self.matrix.add(learner.row, learner.pooled)
         self.cost.append(

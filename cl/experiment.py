@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -108,14 +109,7 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, discard: bool, console:
     with stop.listening():
         for cell in cells:
             try:
-                run = CellRun(cell, prepared, console, stop)
-                if not discard:  # whether rank 0 has come to delete the old checkpoints or not
-                    run.restore()
-                run.run()
-                if is_first():
-                    write_report(load_cells([cell.folder]), cell.folder)
-                if on_any(stop.made):  # while the report was written
-                    raise Stopped
+                _run_one(cell, prepared, discard, console, stop)
             except UserError:
                 raise
             except Exception as error:
@@ -124,7 +118,20 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, discard: bool, console:
                 _say(console, f"{cell.name} failed: {error}", "red")
                 _say(console, traceback.format_exc(), "dim")
                 failed.append(f"{cell.name} ({type(error).__name__}: {error})")
+            finally:
+                gc.collect()  # learner and trainer refer to each other; the next network needs the room
     return failed
+
+
+def _run_one(cell: Cell, prepared: Prepared, discard: bool, console: Console, stop: StopRequest) -> None:
+    run = CellRun(cell, prepared, console, stop)
+    if not discard:  # whether rank 0 has come to delete the old checkpoints or not
+        run.restore()
+    run.run()
+    if is_first():
+        write_report(load_cells([cell.folder]), cell.folder)
+    if on_any(stop.made):  # while the report was written
+        raise Stopped
 
 
 def _run_apart(cells: Sequence[Cell]) -> list[str]:
