@@ -72,7 +72,7 @@ def by_class(
             experiences.append(
                 Experience(
                     index=len(experiences),
-                    name="+".join(group) if len(corpora) == 1 else f"{corpus.name}:{'+'.join(group)}",
+                    name=_name(group) if len(corpora) == 1 else f"{corpus.name}:{_name(group)}",
                     kind=corpus.kind,
                     task_label=len(experiences) if candidates == "own" else 0,
                     classes=class_columns(corpus.kind, group),
@@ -84,6 +84,10 @@ def by_class(
                 )
             )
     return experiences
+
+
+def _name(group: Sequence[str]) -> str:
+    return "+".join(group) if len(group) < 4 else f"{group[0]}…{group[-1]}"
 
 
 def reorder(experiences: Sequence[Experience], names: Sequence[str]) -> list[Experience]:

@@ -17,8 +17,8 @@ CONFIG: dict[str, Any] = {
     "stream": {"toy": {"domains": 2, "types": 1, "num_train": 48, "num_test": 24}},
     "network": {"scratch": {"hidden": 32, "layers": 1}},
     "strategies": {"tested": {"ewc": {"num_examples": 30}, "lwf": {}, "replay": {"capacity": 20}}},
-    "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "linear", "keep_best": True, "patience": 3},
-    "trainer": {"max_epochs": 8, "accelerator": "cpu", "log_every_n_steps": 1},
+    "training": {"batch_size": 8, "learning_rate": 1e-3, "schedule": "linear", "keep_best": True, "patience": 12},
+    "trainer": {"max_epochs": 20, "accelerator": "cpu", "log_every_n_steps": 1},
     "wandb": {"mode": "disabled"},
 }
 TWO_RANKS = CONFIG | {"trainer": CONFIG["trainer"] | {"devices": 2}}
