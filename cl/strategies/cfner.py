@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from cl.strategies.neighbours import logits_of, nearest
+from cl.strategies.neighbours import logits_of, nearest_of_group
 from cl.strategies.outside import BATCH_SIZE, TaughtOutside, weighed
 from cl.strategies.plugin import Learner
 from cl.types import Experience, Step
@@ -61,16 +61,7 @@ class CFNER(TaughtOutside):
             words = old.targets.words[kind > 0].cpu()
             group[words] = kind[kind > 0].cpu()
             parts.append((words, old.features[kind > 0].cpu()))
-        group = learner.sum({"group": group})["group"]
-        self.words = group.nonzero().flatten()
-        weight = learner.network.head("token").weight
-        features = torch.zeros(len(self.words), weight.shape[1], dtype=weight.dtype)
-        for words, found in parts:
-            features[torch.searchsorted(self.words, words)] = found.to(weight.dtype)
-        features = learner.sum({"features": features})["features"]
-        self.nearest = torch.zeros(len(self.words), self.num_neighbours, dtype=torch.int64)
-        for members in ((group[self.words] == kind).nonzero().flatten() for kind in (1, 2)):
-            self.nearest[members] = self.words[members][nearest(features[members], self.num_neighbours)]
+        self.words, self.nearest = nearest_of_group(learner, group, parts, self.num_neighbours)
 
     def on_step(self, learner: Learner, step: Step) -> Step:
         view = self.look(learner, step)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cl.strategies.functional import entropy, imitation
+from cl.strategies.functional import attention_distances, entropy, imitation
 from cl.strategies.outside import BATCH_SIZE, TaughtOutside, weighed
 from cl.strategies.plugin import Learner
 from cl.types import Batch, Experience, Step
@@ -97,20 +96,3 @@ class CPFD(TaughtOutside):
         num_examples = max(1, sum(examples for examples, _ in step.batch.counts.values()))
         words = step.mean(lambda kind, _: view.outside * imitation(view.output.logits, view.old), ["token"])
         return self.balance * view.balance * (words + (here * distances).sum() / num_examples)
-
-
-def attention_distances(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """How far each sentence's pooled attention maps are from the teacher's, mean over layers, `[B]`.
-
-    Maps `[B, heads, L, L]` a layer, `mask` `[B, L]`. Mean squared distances over real tokens of the maps' mean over
-    heads, and of their mean over queries.
-    """
-    real = mask.to(student[0].dtype)
-    length = real.sum(1)
-    distances = []
-    for ours, theirs in zip(student, teacher, strict=True):
-        difference = (ours - theirs) * real[:, None, :, None] * real[:, None, None, :]
-        over_heads = difference.mean(1).square().sum((1, 2)) / length**2
-        over_queries = (difference.sum(2) / length[:, None, None]).square().mean(1).sum(1) / length
-        distances.append(over_heads + over_queries)
-    return torch.stack(distances).mean(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,6 +44,23 @@ def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of each target's distribution, `[N]`; logits `[N, C]`."""
     log_p = F.log_softmax(logits, dim=1)
     return -(log_p.exp() * log_p).sum(1)
+
+
+def attention_distances(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """How far each sentence's pooled attention maps are from the teacher's, mean over layers, `[B]`.
+
+    Maps `[B, heads, L, L]` a layer, `mask` `[B, L]`. Mean squared distances over real tokens of the maps' mean over
+    heads, and of their mean over queries.
+    """
+    real = mask.to(student[0].dtype)
+    length = real.sum(1)
+    distances = []
+    for ours, theirs in zip(student, teacher, strict=True):
+        difference = (ours - theirs) * real[:, None, :, None] * real[:, None, None, :]
+        over_heads = difference.mean(1).square().sum((1, 2)) / length**2
+        over_queries = (difference.sum(2) / length[:, None, None]).square().mean(1).sum(1) / length
+        distances.append(over_heads + over_queries)
+    return torch.stack(distances).mean(0)
 
 
 def parameters_of(network: Network) -> Tensors:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -29,6 +31,28 @@ def nearest(features: Tensor, k: int) -> Tensor:
         itself = (first + own)[:, None].expand(-1, k - chosen.shape[1])
         found.append(torch.cat([chosen, itself], dim=1))
     return torch.cat(found) if found else torch.zeros(0, k, dtype=torch.int64)
+
+
+def nearest_of_group(
+    learner: Learner, group: Tensor, features: Sequence[tuple[Tensor, Tensor]], k: int
+) -> tuple[Tensor, Tensor]:
+    """The words of the store that are in a group, `[W]`, and of each the `k` nearest of the same group, `[W, k]`.
+
+    `group`, int64, one a word of the store: 0 for none. `features`: words and their features, in parts. Both of this
+    rank's share of the words.
+    """
+    group = learner.sum({"group": group})["group"]
+    words = group.nonzero().flatten()
+    weight = learner.network.head("token").weight
+    every = torch.zeros(len(words), weight.shape[1], dtype=weight.dtype)
+    for some, found in features:
+        every[torch.searchsorted(words, some)] = found.to(weight.dtype)
+    every = learner.sum({"features": every})["features"]
+    chosen = torch.zeros(len(words), k, dtype=torch.int64)
+    for number in torch.unique(group[words]).tolist():
+        members = (group[words] == number).nonzero().flatten()
+        chosen[members] = words[members][nearest(every[members], k)]
+    return words, chosen
 
 
 def logits_of(learner: Learner, experience: Experience, words: Tensor, batch_size: int) -> Tensor:

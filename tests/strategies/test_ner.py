@@ -19,8 +19,7 @@ from cl.build import Prepared, build_learner, build_strategy, prepare
 from cl.data.collate import collate
 from cl.models.network import MASKED
 from cl.strategies import STRATEGIES, cfner
-from cl.strategies.cpfd import attention_distances
-from cl.strategies.functional import cross_entropy
+from cl.strategies.functional import attention_distances, cross_entropy
 from cl.strategies.neighbours import logits_of, nearest
 from cl.strategies.plugin import Strategy
 from cl.streams import protocols
