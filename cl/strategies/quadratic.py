@@ -2,88 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 Tensors = dict[str, Tensor]
 
 
 @dataclass
 class Quadratic:
-    """Σ Aᵢ(θᵢ − μᵢ)² + c over named parameters; `curvature` A and `centre` μ."""
+    """Σ Aᵢ(θᵢ − μᵢ)² + c over named parameters; `curvature` A and `centre` μ.
+
+    Of a matrix most of whose rows have no curvature, such as the embeddings of words that never came, only the others
+    are kept: `rows`. A parameter that is not named there is kept whole, or in its first rows if it has grown since.
+    """
 
     curvature: Tensors = field(default_factory=dict)
     centre: Tensors = field(default_factory=dict)
+    rows: Tensors = field(default_factory=dict)
     constant: float = 0.0
 
     def add(self, curvature: Tensors, centre: Tensors) -> None:
-        """Adds Σ curvature·(θ − centre)², exactly. Rows by which a head has grown since are new in the sum."""
+        """Adds Σ curvature·(θ − centre)², exactly."""
         for name, f in curvature.items():
             x = centre[name]
-            a, m = (_grown(state.get(name), x) for state in (self.curvature, self.centre))
+            a, m = self.whole(name, x)
             total = a + f
             # Written so that equal centres stay equal to the last bit: Adam makes whole steps of rounding errors.
             mean = torch.where(total > 0, m + f / total.clamp(min=torch.finfo(total.dtype).tiny) * (x - m), x)
             self.constant += float((a * (m - mean) ** 2 + f * (x - mean) ** 2).double().sum())
-            self.curvature[name], self.centre[name] = total, mean
+            self._keep(name, total, mean)
 
     def move(self, curvature: Tensors, centre: Tensors, decay: float = 1.0) -> None:
         """Adds `curvature` to `decay` times its own, and takes over `centre`."""
         for name, f in curvature.items():
-            self.curvature[name] = decay * _grown(self.curvature.get(name), f) + f
-        self.centre.update(centre)
+            self._keep(name, decay * self.whole(name, f)[0] + f, centre[name])
 
     def __call__(self, parameters: Tensors) -> Tensor:
         """The value at these parameters; rows that a head has grown since are free."""
-        value: Tensor = _Value.apply(*self._aligned(parameters))
-        return value + self.constant
+        terms = [_Value.apply(p, a, m) for _, p, a, m in self._held(parameters)]
+        return torch.stack(terms).sum() + self.constant
 
-    def gradient(self, parameters: Tensors) -> Tensors:
-        """The gradient by each of these parameters that it holds, of the rows that it holds."""
-        curvature, centre, *held = self._aligned(parameters)
-        if not held:
-            return {}
-        gradients = torch._foreach_mul(torch._foreach_mul(torch._foreach_sub(held, centre), curvature), 2.0)
-        return dict(zip((name for name in self.curvature if name in parameters), gradients, strict=True))
+    def add_gradient(self, gradients: Tensors, parameters: Tensors, factor: float) -> None:
+        """Adds `factor` times the gradient at these parameters to `gradients`, in place."""
+        for name, p, a, m in self._held(parameters):
+            pull = ((p - m) * a).mul_(2 * factor)
+            gradient = gradients[name]
+            if name in self.rows:
+                gradient.index_add_(0, self.rows[name], pull)
+            else:
+                _first_rows(gradient, a).add_(pull)
 
-    def _aligned(self, parameters: Tensors) -> tuple[Any, ...]:
-        """A, μ and the rows of these parameters that it holds, on one device and in one dtype."""
-        names = [name for name in self.curvature if name in parameters]
-        for name in names:  # a checkpoint brings them on the CPU
+    def whole(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
+        """A and μ of a parameter in its shape, zero where nothing is kept."""
+        whole = torch.zeros_like(like), torch.zeros_like(like)
+        if name in self.curvature:
+            for state, kept in zip(whole, (self.curvature[name], self.centre[name]), strict=True):
+                if name in self.rows:
+                    state[self.rows[name].to(like.device)] = kept.to(like)
+                else:
+                    _first_rows(state, kept).copy_(kept)
+        return whole
+
+    def _keep(self, name: str, curvature: Tensor, centre: Tensor) -> None:
+        rows = curvature.flatten(1).any(1).nonzero().flatten() if curvature.ndim > 1 else torch.zeros(0)
+        self.rows.pop(name, None)
+        if 0 < len(rows) < len(curvature) / 2:
+            self.rows[name], curvature, centre = rows, curvature[rows], centre[rows]
+        self.curvature[name], self.centre[name] = curvature, centre
+
+    def _held(self, parameters: Tensors) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """Of each of these parameters that it knows: the name, the rows that it holds, A and μ, in one dtype."""
+        for name in [name for name in self.curvature if name in parameters]:
             p = parameters[name]
-            self.curvature[name], self.centre[name] = (s[name].to(p.device) for s in (self.curvature, self.centre))
-        curvature = [self.curvature[name] for name in names]
-        centre = [self.centre[name].to(a.dtype) for name, a in zip(names, curvature, strict=True)]
-        held = [parameters[name].to(a.dtype) for name, a in zip(names, curvature, strict=True)]
-        return (
-            curvature,
-            centre,
-            *(p if len(p) == len(a) else p[: len(a)] for p, a in zip(held, curvature, strict=True)),
-        )
+            for state in (self.curvature, self.centre, self.rows):  # a checkpoint brings them on the CPU
+                if name in state:
+                    state[name] = state[name].to(p.device)
+            a, m = self.curvature[name], self.centre[name]
+            held = p[self.rows[name]] if name in self.rows else _first_rows(p, a)
+            yield name, held.to(a.dtype), a, m.to(a.dtype)
+
+
+def _first_rows(tensor: Tensor, like: Tensor) -> Tensor:
+    return tensor if tensor.shape == like.shape else tensor[: len(like)]
 
 
 class _Value(torch.autograd.Function):
-    """Σ A(θ − μ)² in a few calls for all tensors, where autograd would make several for each."""
+    """Σ A(θ − μ)² of one parameter, with nothing kept for the backward pass: memory costs more time than arithmetic."""
 
     @staticmethod
-    def forward(ctx: Any, curvature: list[Tensor], centre: list[Tensor], *parameters: Tensor) -> Tensor:
-        difference = torch._foreach_sub(parameters, centre)
-        pull = torch._foreach_mul(difference, curvature)
-        value = torch.stack([torch.dot(a.flatten(), b.flatten()) for a, b in zip(pull, difference, strict=True)]).sum()
-        ctx.pull = pull
-        return value
+    def forward(ctx: Any, p: Tensor, curvature: Tensor, centre: Tensor) -> Tensor:
+        ctx.held = p, curvature, centre
+        difference = p - centre
+        return torch.dot((difference * curvature).flatten(), difference.flatten())
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Any:
-        return None, None, *torch._foreach_mul(ctx.pull, 2 * slope)
-
-
-def _grown(old: Tensor | None, like: Tensor) -> Tensor:
-    """A state with zeros in the rows by which its parameter has grown."""
-    if old is None:
-        return torch.zeros_like(like)
-    return old if len(old) == len(like) else pad(old, (0, 0) * (old.ndim - 1) + (0, len(like) - len(old)))
+        p, curvature, centre = ctx.held
+        return (p - centre).mul_(curvature).mul_(2 * slope), None, None

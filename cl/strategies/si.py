@@ -39,9 +39,7 @@ class SI(Anchored):
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
         self._before = copies(parameters_of(learner.network))
         self._gradients = {name: at_least_float32(g).clone() for name, g in gradients.items()}
-        if own := self.penalty.gradient(self._before):
-            held = [self._gradients[name][: len(pull)] for name, pull in own.items()]
-            torch._foreach_add_(held, list(own.values()), alpha=-self.strength / 2)
+        self.penalty.add_gradient(self._gradients, self._before, -self.strength / 2)
         return gradients
 
     def after_step(self, learner: Learner) -> None:

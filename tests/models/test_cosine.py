@@ -57,7 +57,14 @@ def test_the_scale_is_learnt_without_weight_decay() -> None:
     assert head.scale.ndim == 0  # the optimizer decays matrices alone
 
 
-@pytest.mark.parametrize("plugins", [{}, {"cfner": {}, "imprint": {}, "replay": {"capacity": 10, "batch_size": 5}}])
+@pytest.mark.parametrize(
+    "plugins",
+    [
+        {},
+        {"cfner": {}, "imprint": {}, "replay": {"capacity": 10, "batch_size": 5}},
+        {"ewc": {"num_examples": 6}, "si": {}, "mas": {"num_examples": 6}, "l2": {}},
+    ],
+)
 def test_a_stream_is_learnt_and_taken_up_again(prepared: Get, plugins: dict[str, dict[str, int]]) -> None:
     data, config = prepared("mixed"), configured("mixed", plugins)
     config.network = replace(config.network, head="cosine")

@@ -211,6 +211,32 @@ def test_merged_quadratic_is_the_sum_of_its_parts() -> None:
     assert torch.allclose(merged({"w": w}), separate)
     (a,), (b,) = torch.autograd.grad(merged({"w": w}), w), torch.autograd.grad(separate, w)
     assert torch.allclose(a, b)
+    gradients = {"w": torch.ones_like(w)}
+    merged.add_gradient(gradients, {"w": w.detach()}, 3.0)
+    assert torch.allclose(gradients["w"], 1 + 3 * b)
+
+
+def test_rows_without_curvature_are_not_kept() -> None:
+    """The words that came, not the vocabulary; and the sum of such penalties is still exact."""
+    merged, parts = Quadratic(), []
+    for words in ([3, 90], [5, 3, 41]):
+        f, x = torch.zeros(100, 4, dtype=torch.double), torch.randn(100, 4, dtype=torch.double)
+        f[words] = torch.rand(len(words), 4, dtype=torch.double)
+        merged.add({"w": f}, {"w": x})
+        parts.append((f, x))
+    assert merged.rows["w"].tolist() == [3, 5, 41, 90]
+    assert merged.curvature["w"].shape == merged.centre["w"].shape == (4, 4)
+    w = torch.randn(100, 4, dtype=torch.double, requires_grad=True)
+    separate = sum((f * (w - x) ** 2).sum() for f, x in parts)
+    assert torch.allclose(merged({"w": w}), separate)
+    (a,), (b,) = torch.autograd.grad(merged({"w": w}), w), torch.autograd.grad(separate, w)
+    assert torch.allclose(a, b)
+    gradients = {"w": torch.ones_like(w)}
+    merged.add_gradient(gradients, {"w": w.detach()}, 3.0)
+    assert torch.allclose(gradients["w"], 1 + 3 * b)
+    for f, _ in parts:
+        merged.move({"w": f}, {"w": w.detach()}, decay=0.0)
+    assert merged.rows["w"].tolist() == [3, 5, 41]
 
 
 def test_ewc_pulls_towards_the_old_parameters(prepared: Get) -> None:
@@ -239,11 +265,12 @@ def test_online_ewc_keeps_one_penalty(prepared: Get) -> None:
     data_2 = learner.store.dataset(1, "train")
     newest = by_pass(learner.network, learner.each(data_2, 1), cross_entropy, add_square)
     for name, fisher in newest.items():
-        old = before.curvature[name]
+        old = before.whole(name, ends[0].weights[name])[0]
         expected = fisher / len(data_2)
         expected[: len(old)] += 0.5 * old
-        assert torch.allclose(after.curvature[name], expected)
-        assert torch.equal(after.centre[name], ends[1].weights[name])
+        curvature, centre = after.whole(name, expected)
+        assert torch.allclose(curvature, expected)
+        assert torch.equal(centre, torch.where(curvature > 0, ends[1].weights[name], centre))
     assert after.constant == 0.0
 
 
@@ -284,7 +311,7 @@ def test_si_is_the_written_out_path(prepared: Get, accumulate: int, clip: float 
                 new[: len(omega[name])] += omega[name]
             omega[name] = new.detach()
         penalty = learner.strategy.plugins["si"].penalty  # type: ignore[attr-defined]
-        assert_same(penalty.curvature, omega, 1e-9)
+        assert_same({name: penalty.whole(name, o)[0] for name, o in omega.items()}, omega, 1e-9)
 
 
 def gradients(learner: Learner, config: Any, data: Prepared, index: int) -> list[tuple[str, Tensor, Tensor, Tensor]]:
