@@ -17,6 +17,7 @@ class Anchored(Plugin):
     """The term `strength` · ½ Σ A(θ − μ)². What differs is how A is found, and that is for `after_experience`."""
 
     traits: ClassVar[frozenset[str]] = frozenset({"anchored"})
+    grows: ClassVar[str] = "rows of embeddings, for words that come for the first time"
 
     strength: float = 1.0
     penalty: Quadratic = field(init=False, repr=False, default_factory=Quadratic)

@@ -25,8 +25,9 @@ class EWC(Anchored):
     over its words; of the labels given (`fisher: empirical`) or of labels drawn from the network's prediction
     (`true`). Penalties of experiences add up, or with `decay` γ in (0, 1] one stands for all, F ← γF + F(new), around
     the newest parameters (online EWC, Schwarz et al., 2018).
-    Cost: a training pass over these examples after each experience; two copies of the parameters, whatever the number
-    of experiences. When to use it: nothing may be stored, experiences share one head.
+    Cost: a training pass over these examples after each experience; at most two copies of the parameters (of
+    embeddings, those of words that came), whatever the number of experiences. When to use it: nothing may be stored,
+    experiences share one head.
     """
 
     paper: ClassVar[str] = "Kirkpatrick et al., 2017: Overcoming catastrophic forgetting in neural networks"
