@@ -50,8 +50,11 @@ def per_example(learner: Learner, data: Dataset, value: Value, add: Add) -> Tens
     """
     network, learnt = learner.network, learner.experience.index
     device = next(network.parameters()).device
-    one, other, both = (collate(data[s], learnt, training=False).to(device) for s in (slice(1), slice(1, 2), slice(2)))
-    if _alike(by_layer(network, [both], value, add), by_pass(network, [one, other], value, add)):
+    two = data[:2]
+    both, *each = (
+        collate(d, learnt, training=False).to(device) for d in (two, *(two[i : i + 1] for i in range(len(two))))
+    )
+    if _alike(by_layer(network, [both], value, add), by_pass(network, each, value, add)):
         return learner.sum(by_layer(network, learner.each(data, BATCH_SIZE), value, add))
     return learner.sum(by_pass(network, learner.each(data, 1), value, add))
 

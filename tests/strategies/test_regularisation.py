@@ -196,6 +196,15 @@ def test_fisher_is_avalanches_at_batch_size_1(prepared: Get) -> None:
         assert torch.allclose(theirs[name].data, (ours[f"heads.sequence.{name}"] / len(batch)).float())
 
 
+def test_one_example_is_enough(prepared: Get) -> None:
+    data = prepared("token")
+    learner = train(data, configured("token", {}), num_experiences=1).learner
+    chosen = data.evaluator.store.dataset(0, "train")[:1]
+    found = per_example.per_example(learner, chosen, cross_entropy, add_square)
+    expected = by_pass(learner.network, learner.each(chosen, 1), cross_entropy, add_square)
+    assert_same(found, expected, 1e-12)
+
+
 # ------------------------------------------------------------------------------------------------- penalties
 
 
