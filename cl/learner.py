@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -20,6 +20,7 @@ from cl.data.module import ExperienceData, PassLoader
 from cl.data.sampler import derive_seed, generator, share
 from cl.evaluator import Evaluator
 from cl.models.network import Network
+from cl.recipe import Training
 from cl.strategies.functional import cross_entropy, parameters_of, without_autocast
 from cl.strategies.plugin import Strategy
 from cl.types import Batch, Experience, SplitName, Step
@@ -29,49 +30,6 @@ Row = list[dict[str, float] | None]
 
 class Diverged(RuntimeError):
     """A loss term is not finite."""
-
-
-@dataclass
-class Training:
-    """How each experience is trained.
-
-    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches; `shuffle`: false takes
-    them in the order of the data. `optimizer`: adamw, or sgd with `momentum`. `learning_rate`, `head_learning_rate`
-    for the heads where it differs, `later_learning_rate` for all after the first experience where it differs;
-    `weight_decay` on matrices alone. `warmup`: share of an experience's steps over which the rate rises from 0;
-    `schedule`: then constant, linear to 0, or drop: in the first experience a fifth of it in the second half.
-    `patience`: stop after that many epochs without a better validation score (null: never); `keep_best`: go on
-    with the weights of the best epoch on validation. The optimizer starts anew with each experience.
-    """
-
-    batch_size: int = 16
-    shuffle: bool = True
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    momentum: float = 0.9
-    learning_rate: float = 5e-5
-    head_learning_rate: float | None = None
-    later_learning_rate: float | None = None
-    weight_decay: float = 0.01
-    warmup: float = 0.0
-    schedule: Literal["constant", "linear", "drop"] = "constant"
-    patience: int | None = None
-    keep_best: bool = False
-
-    def rates(self, experience: int) -> tuple[float, float]:
-        """The learning rates of the backbone and of the heads in an experience."""
-        if experience and self.later_learning_rate is not None:
-            return self.later_learning_rate, self.later_learning_rate
-        head = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
-        return self.learning_rate, head
-
-    def factor(self, step: int, num_steps: int, experience: int) -> float:
-        """What the learning rate is multiplied by at a step of an experience, in [0, 1]."""
-        warm = round(self.warmup * num_steps)
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        if self.schedule == "linear":
-            return max(0.0, (num_steps - step) / max(1, num_steps - warm))
-        return 0.2 if self.schedule == "drop" and not experience and 2 * step >= num_steps else 1.0
 
 
 @dataclass
@@ -235,27 +193,13 @@ class Learner(LightningModule):
         self._terms = {}
 
     def configure_optimizers(self) -> Any:
-        options, index = self.training_options, self.experience.index
-        groups = [
-            {
-                "params": [p for n, p in self.network.named_parameters() if p.requires_grad and test(n, p)],
-                "lr": rate,
-                "weight_decay": decay,
-            }
-            for of_heads, rate in zip((False, True), options.rates(index), strict=True)
-            for decay, test in _decays(of_heads, options.weight_decay)
-        ]
+        recipe, index = self.training_options, self.experience.index
         # Lightning neither unscales nor clips the gradients of a fused step under mixed precision.
         clips, precision = self.trainer.gradient_clip_val, str(self.trainer.precision)
         fused = not precision.endswith("-mixed") or (precision == "bf16-mixed" and not clips)
-        groups = [group for group in groups if group["params"]]
-        optimizer: Optimizer = (
-            torch.optim.SGD(groups, momentum=options.momentum, fused=fused)
-            if options.optimizer == "sgd"
-            else torch.optim.AdamW(groups, fused=fused)
-        )
+        optimizer = recipe.optimizer_of(self.network, index, fused)
         start, end = self.plan.start, self.plan.num_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end, index))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.factor(start + step, end, index))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---------------------------------------------------------------------------------------- evaluation
@@ -346,10 +290,3 @@ class Learner(LightningModule):
             f"the loss is not finite in {where}: {', '.join(bad)}. Lower training.learning_rate or the strength of "
             "that term, or set trainer.gradient_clip_val"
         )
-
-
-def _decays(of_heads: bool, weight_decay: float) -> list[tuple[float, Callable[[str, Tensor], bool]]]:
-    return [
-        (weight_decay, lambda name, p: name.startswith("heads.") == of_heads and p.ndim > 1),
-        (0.0, lambda name, p: name.startswith("heads.") == of_heads and p.ndim <= 1),
-    ]

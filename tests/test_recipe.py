@@ -11,7 +11,7 @@ import torch
 
 from cl.build import Prepared
 from cl.data.module import ExperienceData
-from cl.learner import Training
+from cl.recipe import Training
 from cl.testing.tiny import assert_same, configured, train
 
 Get = Callable[[str], Prepared]

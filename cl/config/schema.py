@@ -13,10 +13,10 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from cl.config.options import did_you_mean
-from cl.learner import Training
 from cl.models.backbone import Scratch
 from cl.models.heads import HeadType
 from cl.models.network import Pooling
+from cl.recipe import Training
 from cl.types import SPLITS
 
 Mode = Literal["online", "offline", "disabled", "shared"]

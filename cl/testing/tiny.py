@@ -14,8 +14,9 @@ from torch import Tensor
 
 from cl.build import Prepared, build_learner, build_stream, prepare
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
-from cl.learner import Learner, Training
+from cl.learner import Learner
 from cl.models.backbone import Scratch
+from cl.recipe import Training
 from cl.streams.stream import Stream
 
 NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))

@@ -1,0 +1,74 @@
+"""The recipe: optimizer, learning rates and their course within an experience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.optim import Optimizer
+
+from cl.models.network import Network
+
+
+@dataclass
+class Training:
+    """How each experience is trained.
+
+    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches; `shuffle`: false takes
+    them in the order of the data. `optimizer`: adamw, or sgd with `momentum`. `learning_rate`, `head_learning_rate`
+    for the heads where it differs, `later_learning_rate` for all after the first experience where it differs;
+    `weight_decay` on matrices alone. `warmup`: share of an experience's steps over which the rate rises from 0;
+    `schedule`: then constant, linear to 0, or drop: in the first experience a fifth of it in the second half.
+    `patience`: stop after that many epochs without a better validation score (null: never); `keep_best`: go on
+    with the weights of the best epoch on validation. The optimizer starts anew with each experience.
+    """
+
+    batch_size: int = 16
+    shuffle: bool = True
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    learning_rate: float = 5e-5
+    head_learning_rate: float | None = None
+    later_learning_rate: float | None = None
+    weight_decay: float = 0.01
+    warmup: float = 0.0
+    schedule: Literal["constant", "linear", "drop"] = "constant"
+    patience: int | None = None
+    keep_best: bool = False
+
+    def rates(self, experience: int) -> tuple[float, float]:
+        """The learning rates of the backbone and of the heads in an experience."""
+        if experience and self.later_learning_rate is not None:
+            return self.later_learning_rate, self.later_learning_rate
+        head = self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
+        return self.learning_rate, head
+
+    def factor(self, step: int, num_steps: int, experience: int) -> float:
+        """What the learning rate is multiplied by at a step of an experience, in [0, 1]."""
+        warm = round(self.warmup * num_steps)
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        if self.schedule == "linear":
+            return max(0.0, (num_steps - step) / max(1, num_steps - warm))
+        return 0.2 if self.schedule == "drop" and not experience and 2 * step >= num_steps else 1.0
+
+    def optimizer_of(self, network: Network, experience: int, fused: bool) -> Optimizer:
+        """A fresh optimizer of what trains in a network; `fused`: in one pass over the parameters."""
+        groups = [
+            {
+                "params": [
+                    p
+                    for name, p in network.named_parameters()
+                    if p.requires_grad and name.startswith("heads.") == of_heads and (p.ndim > 1) == decays
+                ],
+                "lr": rate,
+                "weight_decay": self.weight_decay if decays else 0.0,
+            }
+            for of_heads, rate in zip((False, True), self.rates(experience), strict=True)
+            for decays in (True, False)
+        ]
+        groups = [group for group in groups if group["params"]]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, momentum=self.momentum, fused=fused)
+        return torch.optim.AdamW(groups, fused=fused)
