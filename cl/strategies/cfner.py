@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from cl.strategies.neighbours import logits_of, nearest_of_group
-from cl.strategies.outside import BATCH_SIZE, TaughtOutside, weighed
+from cl.strategies.outside import TaughtOutside, weighed
 from cl.strategies.plugin import Learner
+from cl.strategies.taught import BATCH_SIZE
 from cl.types import Experience, Step
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cl.strategies.functional import attention_distances, entropy, imitation
-from cl.strategies.outside import BATCH_SIZE, TaughtOutside, weighed
+from cl.strategies.outside import TaughtOutside, weighed
 from cl.strategies.plugin import Learner
+from cl.strategies.taught import BATCH_SIZE
 from cl.types import Batch, Experience, Step
 
 
@@ -72,7 +73,7 @@ class CPFD(TaughtOutside):
             return step
         maps = learner.network.backbone.unwatch()
         self.teacher.backbone.watch()
-        view = self.look(learner, step)
+        view = self.look(learner, step, self.guess(learner, step.experience, step.batch).logits)
         assert view is not None
         self.distances = attention_distances(maps, self.teacher.backbone.unwatch(), step.batch.attention_mask)
         targets, guess = view.output.targets, view.old.argmax(1)

@@ -21,7 +21,7 @@ class ExtendNER(TaughtOutside):
     the teacher gives no probability to the new types. `temperature` > 0 divides the student's logits there,
     `teacher_temperature` > 0 the teacher's. Ours: both are summed over their words and divided by all words of the
     global batch, where the paper takes a mean over each kind of word (which depends on how a batch is dealt out).
-    Cost: a forward pass of the teacher each step (time × 1.3 to 1.5), one more network in memory.
+    Cost: as LwF.
     When to use it: class-incremental NER whose new sentences contain old types.
     """
 

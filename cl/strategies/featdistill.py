@@ -26,8 +26,9 @@ class FeatureDistillation(Taught):
     strength: float = 1.0
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        if (old := self.ask(step)) is None:
+        if self.teacher is None:
             return None
+        old = self.ask(step.batch)
 
         def distance(kind: Kind, output: Output) -> Tensor:
             difference = output.features - old[kind].features

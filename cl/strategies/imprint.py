@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import normalize
 
 from cl.strategies.fixed_rows import FixedRows
-from cl.strategies.outside import BATCH_SIZE
 from cl.strategies.plugin import Learner
+from cl.strategies.taught import BATCH_SIZE
 from cl.types import Experience
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from cl.models.network import MASKED
 from cl.strategies.plugin import Learner
 from cl.strategies.taught import Taught
 from cl.types import Batch, Experience, Output, Step
-
-BATCH_SIZE = 64  # of passes without gradient over an experience's sentences
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,7 @@ class TaughtOutside(Taught):
     excludes: ClassVar[dict[str, str]] = {"outside": "both say what an O of the new data means"}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.view: View | None = None  # of the step under way
 
     def teaches(self, learner: Learner, experience: Experience) -> bool:
@@ -57,23 +55,29 @@ class TaughtOutside(Taught):
 
     def guess(self, learner: Learner, experience: Experience, batch: Batch) -> Output:
         """The teacher's output for a batch's words."""
-        assert self.teacher is not None
-        with torch.no_grad():
-            output = self.teacher.to(batch.row.device)(batch)["token"]  # a checkpoint brings it on the CPU
-        told = learner.store.told[experience.index, : output.raw.shape[1]].clone()
-        told[0] = False  # O
-        logits = output.raw.masked_fill(told.to(output.raw.device), MASKED)
-        return Output(logits, output.raw, output.features, output.targets)
+        output = self.ask(batch)["token"]
+        return replace(output, logits=_without_told(learner, experience, output.raw))
 
-    def look(self, learner: Learner, step: Step) -> View | None:
-        """The view of a step, None where the teacher has no say. Also kept for the loss of the same step."""
+    def look(self, learner: Learner, step: Step, old: Tensor | None = None) -> View | None:
+        """The view of a step, None where the teacher has no say. Also kept for the loss of the same step.
+
+        `old`: the teacher's logits, if they are at hand.
+        """
         self.view = None
         if self.teaches(learner, step.experience):
             output = step.outputs["token"]
             mine = step.batch.experience[output.targets.rows] == step.experience.index
-            old = self.guess(learner, step.experience, step.batch).logits
+            if old is None:
+                old = _without_told(learner, step.experience, self.old_logits(learner, step.batch)["token"])
             self.view = View(output, old, mine, mine & (output.targets.labels == 0))
         return self.view
+
+
+def _without_told(learner: Learner, experience: Experience, logits: Tensor) -> Tensor:
+    """Logits in which types that the labels of an experience tell of are out of the question."""
+    told = learner.store.told[experience.index, : logits.shape[1]].clone()
+    told[0] = False  # O
+    return logits.masked_fill(told.to(logits.device), MASKED)
 
 
 def weighed(step: Step, weights: Tensor) -> Step:

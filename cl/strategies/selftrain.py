@@ -16,9 +16,8 @@ from cl.types import Step
 class SelfTraining(TaughtOutside):
     """Where a word is labelled O and the previous network calls it an old type, take that for its label.
 
-    The baseline of the papers on continual NER; its mistakes become labels. Cost: a forward pass of the teacher each
-    step (time × 1.3), one more network in memory. When to use it: as the first thing to try when new sentences
-    contain old types and the previous network is good.
+    The baseline of the papers on continual NER; its mistakes become labels. Cost: as LwF. When to use it: as the first
+    thing to try when new sentences contain old types and the previous network is good.
     """
 
     paper: ClassVar[str] = "Rosenberg et al., 2005: Semi-supervised self-training of object detection models"

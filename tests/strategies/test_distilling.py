@@ -15,11 +15,13 @@ from cl.build import Prepared, prepare
 from cl.data.collate import collate
 from cl.learner import Learner
 from cl.models.network import frozen_copy
+from cl.strategies import taught
+from cl.strategies.taught import Taught
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
-from cl.testing.tiny import configured, train
-from cl.types import Batch, Step
+from cl.testing.tiny import assert_same, configured, train
+from cl.types import Batch, Outputs, Step
 
 Get = Callable[[str], Prepared]
 
@@ -93,3 +95,41 @@ def own() -> Prepared:
     """Entity types one by one, each with candidates of its own."""
     corpus = toy_ner(0, num_types=3, num_train=72, num_valid=8, num_test=16)
     return prepare(configured("token", {}), Stream(by_class([corpus], [1], candidates="own", seed=0)))
+
+
+@pytest.mark.parametrize("plugins", [{"lwf": {}}, {"extendner": {}}, {"selftrain": {}}])
+def test_a_teacher_is_asked_once_of_data_that_does_not_change(
+    prepared: Get, plugins: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the end is that of asking at every step, which is what happens where memory would not do."""
+    asked: list[int] = []
+    ask = Taught.ask
+
+    def noting(plugin: Taught, batch: Batch) -> Outputs:
+        asked.append(len(batch))
+        return ask(plugin, batch)
+
+    monkeypatch.setattr(Taught, "ask", noting)
+    data, config = prepared("token"), configured("token", plugins)
+    remembered = train(data, config)
+    new = sum(len(data.evaluator.store.splits[e, "train"]) for e in (1, 2))
+    assert sum(asked) == new
+    asked.clear()
+    monkeypatch.setattr(taught, "MEMORY", 100)
+    always = train(data, config)
+    assert sum(asked) == 2 * new  # epochs
+    assert_same(remembered.weights, always.weights, 1e-9)
+
+
+def test_replayed_examples_are_asked_for(prepared: Get) -> None:
+    """What a teacher says of them is not remembered, and counts all the same."""
+    plugins = {"lwf": {}, "replay": {"capacity": 10, "batch_size": 5}}
+    learner = train(prepared("mixed"), configured("mixed", plugins), num_experiences=2).learner
+    learner.begin(prepared("mixed").stream[2])
+    plugin = learner.strategy.plugins["lwf"]
+    assert isinstance(plugin, Taught)
+    batch = learner.strategy.pipe("on_batch", learner, next(learner.each(learner.store.dataset(2, "train"), 4)))
+    assert len(batch) == 9
+    said = plugin.old_logits(learner, batch)
+    for kind, output in plugin.ask(batch).items():
+        assert torch.equal(said[kind], output.raw)

@@ -87,9 +87,12 @@ def by_hand(name: str, told: tuple[int, ...] = (0, 3, 4), progress: float = 0.5,
         return Output(TEACHER.masked_fill(own, MASKED), TEACHER, TEACHER, targets)
 
     plugin.guess = guess  # type: ignore[attr-defined]
+    plugin.old_logits = lambda learner, batch: {"token": TEACHER}  # type: ignore[attr-defined]
     experience = SimpleNamespace(index=1, kind="token")
     learner = SimpleNamespace(
-        store=SimpleNamespace(own=[None, None]),
+        store=SimpleNamespace(
+            own=[None, None], told=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True)
+        ),
         network=SimpleNamespace(backbone=Blind()),
         experience=experience,
         progress=progress,
