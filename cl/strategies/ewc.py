@@ -37,6 +37,10 @@ class EWC(Anchored):
     fisher: Literal["empirical", "true"] = "empirical"
     decay: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.decay is not None and not 0 < self.decay <= 1:
+            raise ValueError(f"decay is above 0 and at most 1, or null, not {self.decay}")
+
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         data = learner.store.dataset(experience.index, "train")
         chosen = data[torch.randperm(len(data), generator=learner.generator("fisher"))[: self.num_examples or None]]

@@ -208,6 +208,17 @@ def test_one_example_is_enough(prepared: Get) -> None:
 # ------------------------------------------------------------------------------------------------- penalties
 
 
+def assert_sums(merged: Quadratic, parts: list[tuple[Tensor, Tensor]], w: Tensor) -> None:
+    """Value and gradient, by autograd and in place, are those of the parts' sum."""
+    separate = sum((f * (w[: len(f)] - x) ** 2).sum() for f, x in parts)
+    assert torch.allclose(merged({"w": w}), separate)
+    (a,), (b,) = torch.autograd.grad(merged({"w": w}), w), torch.autograd.grad(separate, w)
+    assert torch.allclose(a, b)
+    gradients = {"w": torch.ones_like(w)}
+    merged.add_gradient(gradients, {"w": w.detach()}, 3.0)
+    assert torch.allclose(gradients["w"], 1 + 3 * b)
+
+
 def test_merged_quadratic_is_the_sum_of_its_parts() -> None:
     merged, parts = Quadratic(), []
     for rows in (2, 2, 4):  # the head grows
@@ -216,13 +227,7 @@ def test_merged_quadratic_is_the_sum_of_its_parts() -> None:
         merged.add({"w": f}, {"w": x})
         parts.append((f, x))
     w = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
-    separate = sum((f * (w[: len(f)] - x) ** 2).sum() for f, x in parts)
-    assert torch.allclose(merged({"w": w}), separate)
-    (a,), (b,) = torch.autograd.grad(merged({"w": w}), w), torch.autograd.grad(separate, w)
-    assert torch.allclose(a, b)
-    gradients = {"w": torch.ones_like(w)}
-    merged.add_gradient(gradients, {"w": w.detach()}, 3.0)
-    assert torch.allclose(gradients["w"], 1 + 3 * b)
+    assert_sums(merged, parts, w)
 
 
 def test_rows_without_curvature_are_not_kept() -> None:
@@ -236,13 +241,7 @@ def test_rows_without_curvature_are_not_kept() -> None:
     assert merged.rows["w"].tolist() == [3, 5, 41, 90]
     assert merged.curvature["w"].shape == merged.centre["w"].shape == (4, 4)
     w = torch.randn(100, 4, dtype=torch.double, requires_grad=True)
-    separate = sum((f * (w - x) ** 2).sum() for f, x in parts)
-    assert torch.allclose(merged({"w": w}), separate)
-    (a,), (b,) = torch.autograd.grad(merged({"w": w}), w), torch.autograd.grad(separate, w)
-    assert torch.allclose(a, b)
-    gradients = {"w": torch.ones_like(w)}
-    merged.add_gradient(gradients, {"w": w.detach()}, 3.0)
-    assert torch.allclose(gradients["w"], 1 + 3 * b)
+    assert_sums(merged, parts, w)
     for f, _ in parts:
         merged.move({"w": f}, {"w": w.detach()}, decay=0.0)
     assert merged.rows["w"].tolist() == [3, 5, 41]
