@@ -33,10 +33,11 @@ from cl.types import SPLITS, Corpus, Experience, UserError
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all cells of a grid share: the stream, read and encoded once."""
+    """What all cells of a grid share: the stream, read and encoded once; and what to warn of."""
 
     stream: Stream
     evaluator: Evaluator
+    warnings: list[str]
 
 
 def build_stream(config: StreamConfig) -> Stream:
@@ -60,9 +61,13 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
         stream = Stream(scenarios.for_selection(stream.experiences))
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
-    _, tokenizer = build_backbone(config.network, stream)
+    loaded, tokenizer = build_backbone(config.network, stream)
     encoder = Encoder(tokenizer, config.network.max_length, user_cache_path("cl"))
-    return Prepared(stream, Evaluator(stream.experiences, Store.build(stream.experiences, encoder)))
+    store = Store.build(stream.experiences, encoder)
+    warnings = [*check.warnings(stream.experiences), *store.warnings()]
+    if loaded.first_position is None:
+        warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
+    return Prepared(stream, Evaluator(stream.experiences, store), warnings)
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:

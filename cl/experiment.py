@@ -27,7 +27,6 @@ from cl.reporting.console import print_comparison
 from cl.reporting.files import read_json, write_text
 from cl.reporting.report import write_report
 from cl.signals import Stopped, StopRequest
-from cl.streams.check import warnings
 from cl.streams.stream import Stream
 from cl.types import UserError
 
@@ -103,7 +102,7 @@ def _train(
 
 def _run_here(cells: Sequence[Cell], prepared: Prepared, discard: bool, console: Console) -> list[str]:
     """The cells that failed, and why."""
-    for warning in warnings(prepared.stream.experiences) + prepared.evaluator.store.warnings():
+    for warning in prepared.warnings:
         _say(console, f"warning: {warning}", "yellow")
     failed, stop = [], StopRequest()
     with stop.listening():

@@ -12,12 +12,27 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.utils.logging import disable_progress_bar
 
+from cl.models.packing import Packing
 from cl.types import UserError
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for each cell, also where nobody watches
+# What configs call attention that does not reach the whole example, which packing does not know.
+WINDOWS = ("sliding_window", "local_attention", "attention_window")
+PACKED = "packed"  # the name of our attention, which is sdpa where a batch is not packed
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 # What the configs of encoder families call their dropout rates.
 DROPOUTS = (
@@ -44,18 +59,21 @@ class Scratch:
 class Backbone(nn.Module):
     """An encoder: `input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`.
 
-    Parameters that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a
-    gradient in every step. Its attention maps can be watched.
+    Where it can (`first_position` is not None) its layers see no padding, and hidden states are 0 there. Parameters
+    that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a gradient in every
+    step. Its attention maps can be watched.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model.train()  # a pretrained one comes in eval mode, without dropout
         self.hidden: int = model.config.hidden_size
-        self.fast: str = model.config._attn_implementation
         self.attentions: tuple[Tensor, ...] | None = None
         for parameter in unused_parameters(model):
             parameter.requires_grad_(False)
+        self.first_position = first_position(model)
+        self._padded = False
+        self.fast: str = model.config._attn_implementation
 
     @property
     def max_positions(self) -> int | None:
@@ -69,16 +87,9 @@ class Backbone(nn.Module):
         """Nothing in it trains any more, and its dropout is off."""
         self.requires_grad_(False).eval()
 
-    @contextmanager
-    def embedding(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Within it the word embeddings of a batch, `[B, L, E]`, pass through `change`, before positions are added."""
-        handle = self.model.get_input_embeddings().register_forward_hook(lambda _, __, embedded: change(embedded))
-        try:
-            yield
-        finally:
-            handle.remove()
-
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        if self.first_position is not None and not self._padded and self.attentions is None:
+            return _packed(self.model, Packing.of(attention_mask), input_ids, self.first_position)
         options = {} if self.attentions is None else {"output_attentions": True}
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, **options)
         if options:
@@ -86,9 +97,28 @@ class Backbone(nn.Module):
         hidden: Tensor = output.last_hidden_state
         return hidden
 
+    @contextmanager
+    def padded(self) -> Iterator[None]:
+        """Within it every layer sees batches as they are, `[B, L, …]`, padding and all."""
+        outer, self._padded = self._padded, True
+        try:
+            yield
+        finally:
+            self._padded = outer
+
+    @contextmanager
+    def embedding(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it the word embeddings of a batch, `[B, L, E]`, pass through `change`, before positions are added."""
+        handle = self.model.get_input_embeddings().register_forward_hook(lambda _, __, embedded: change(embedded))
+        try:
+            with self.padded():
+                yield
+        finally:
+            handle.remove()
+
     def watch(self) -> None:
-        """Keeps the attention maps of the newest pass. Attention is eager meanwhile: slower, and `layers · B · heads ·
-        L²` numbers in memory.
+        """Keeps the attention maps of the newest pass. Attention is eager and padded meanwhile: slower, and
+        `layers · B · heads · L²` numbers in memory.
         """
         self.model.set_attn_implementation("eager")
         self.attentions = ()
@@ -107,6 +137,55 @@ def unused_parameters(model: nn.Module) -> list[nn.Parameter]:
     hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     gradients: Sequence[Tensor | None] = torch.autograd.grad(hidden.float().sum(), parameters, allow_unused=True)
     return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+
+
+def first_position(model: Any) -> int | None:
+    """The number of an example's first position, and the model ready to pack; None where it cannot.
+
+    Found by a try: packed and padded, two examples must come out the same.
+    """
+    config, fast = model.config, model.config._attn_implementation
+    if fast != "sdpa" or any(getattr(config, name, None) for name in WINDOWS):
+        return None
+    ids = torch.tensor([[5, 6, 7], [8, 9, 0]]) % config.vocab_size
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    packing, was_training = Packing.of(mask), model.training
+    model.eval()
+    found = None
+    with torch.no_grad():
+        padded = model(input_ids=ids, attention_mask=mask).last_hidden_state * mask.unsqueeze(-1)
+        model.set_attn_implementation(PACKED)
+        for first in (0, 1 + (config.pad_token_id or 0)):  # RoBERTa counts on from its padding token
+            try:
+                hidden = _packed(model, packing, ids, first)
+            except (IndexError, RuntimeError, TypeError, ValueError):
+                continue
+            if torch.allclose(hidden, padded, rtol=1e-3, atol=1e-4):
+                found = first
+                break
+    model.train(was_training)
+    if found is None:
+        model.set_attn_implementation(fast)
+    return found
+
+
+def _packed(model: Any, packing: Packing, input_ids: Tensor, first: int) -> Tensor:
+    """Hidden states `[B, L, H]`, 0 for padding, of a pass over the real tokens alone."""
+    ids, positions = packing.pack(input_ids).unsqueeze(0), (packing.positions + first).unsqueeze(0)
+    hidden: Tensor = model(input_ids=ids, position_ids=positions, packing=packing).last_hidden_state
+    return packing.unpack(hidden[0])
+
+
+def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+    """Our entry among transformers' attentions."""
+    packing: Packing | None = options.pop("packing", None)
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, mask, **options)
+    return packing.attend(module, query, key, value, options.get("dropout", 0.0), options.get("scaling")), None
+
+
+AttentionInterface.register(PACKED, _attend)
+AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
 def load(name: str, dropout: float | None = None, trust_remote_code: bool = False) -> tuple[Backbone, Any]:

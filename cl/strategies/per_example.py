@@ -83,7 +83,7 @@ def by_layer(network: Network, batches: Iterable[Batch], value: Value, add: Add)
         layer: {n: name_of[id(p)] for n, p in layer.named_parameters(recurse=False) if id(p) in name_of}
         for layer in network.modules()
     }
-    with _evaluating(network), _frozen(network):
+    with _evaluating(network), _frozen(network), network.backbone.padded():
         for batch in batches:
             with _watched([layer for layer, names in layers.items() if names], len(batch)) as calls:
                 value_of_batch = _total(network, batch, value)
