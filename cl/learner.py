@@ -147,7 +147,10 @@ class Learner(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Dropout too is a function of (seed, experience, step, share): nothing to save, nothing to restore.
-        torch.manual_seed(derive_seed(self.seed, self.experience.index, self.num_steps, batch.part))
+        seed = derive_seed(self.seed, self.experience.index, self.num_steps, batch.part)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes half a millisecond for all other devices
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
         batch = self.strategy.pipe("on_batch", self, batch)
         step = self.strategy.pipe("on_step", self, Step(self.experience, batch, self.network(batch)))
         terms = {"labels": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
@@ -160,6 +163,13 @@ class Learner(LightningModule):
         return total * batch.num_parts
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.strategy.acts_on_gradients:
+            trained = parameters_of(self.network)
+            for parameter in trained.values():
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
+            for name, penalty in self.strategy.penalties(self, gradients).items():
+                self._terms[name] = penalty / self.trainer.world_size  # the same on every rank
         mine = torch.stack(list(self._terms.values())).sum()
         # One collective for all that the ranks agree on in a step.
         agreed = self.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]
@@ -167,6 +177,10 @@ class Learner(LightningModule):
         self.stopping = asked > 0
         if not math.isfinite(total):  # of all shares, so that every rank stops
             self._diverged(self.sum(self._terms))
+        if self.strategy.acts_on_gradients:
+            for name, gradient in self.strategy.pipe("on_gradients", self, dict(gradients)).items():
+                if gradient is not gradients[name]:
+                    gradients[name].copy_(gradient)
         # Every head is in every pass, if only with no target: DDP always gets all gradients and has no unused
         # parameters to find. Those of a kind that nothing in this step asked for come out as zero on every rank.
         for kind, (examples, _) in self._counts.items():
@@ -175,12 +189,6 @@ class Learner(LightningModule):
                 if not any(p.grad is not None and p.grad.any() for p in parameters):
                     for parameter in parameters:
                         parameter.grad = None
-        if self.strategy.acts_on_gradients:
-            trained = parameters_of(self.network)
-            old = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in trained.items()}
-            for name, gradient in self.strategy.pipe("on_gradients", self, dict(old)).items():
-                if gradient is not old[name]:
-                    trained[name].grad = old[name].copy_(gradient)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

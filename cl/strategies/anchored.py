@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cl.strategies.plugin import Learner, Plugin
+from cl.strategies.functional import parameters_of
+from cl.strategies.plugin import Gradients, Learner, Plugin
 from cl.strategies.quadratic import Quadratic
-from cl.types import Step
 
 
 @dataclass
@@ -20,9 +20,9 @@ class Anchored(Plugin):
     grows: ClassVar[str] = "rows of embeddings, for words that come for the first time"
 
     strength: float = 1.0
-    penalty: Quadratic = field(init=False, repr=False, default_factory=Quadratic)
+    anchor: Quadratic = field(init=False, repr=False, default_factory=Quadratic)
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        if not self.penalty.curvature:
+    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+        if not self.anchor.curvature:
             return None
-        return step.share(self.strength / 2 * self.penalty(dict(learner.network.named_parameters())))
+        return self.anchor.pull(parameters_of(learner.network), gradients, self.strength / 2)

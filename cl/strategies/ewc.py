@@ -56,9 +56,9 @@ class EWC(Anchored):
         fisher = {name: f / len(chosen) for name, f in fisher.items()}
         now = copies(parameters_of(learner.network))
         if self.decay is None:
-            self.penalty.add(fisher, now)
+            self.anchor.add(fisher, now)
         else:
-            self.penalty.move(fisher, now, self.decay)
+            self.anchor.move(fisher, now, self.decay)
 
 
 def _drawn(logits: Tensor, chance: Tensor) -> Tensor:

@@ -94,6 +94,13 @@ class Plugin:
         """Sum. This share of a term (see `Step.mean` and `Step.share`); logged as `loss/<plugin>`."""
         return None
 
+    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+        """Sum. A term of the parameters alone, once a step on every rank: its value, and its gradient added in place.
+
+        For any number of parts of a batch it costs one pass over the parameters, and nothing is sent between ranks.
+        """
+        return None
+
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
         """Pipe. Gradients of all trained parameters, by name: reduced over ranks, unscaled, before clipping.
 
@@ -136,7 +143,7 @@ class Strategy:
             for trait in sorted(one.excludes.keys() & other.traits):
                 raise UserError(f"{first} cannot work together with {second}: {one.excludes[trait]}. Drop one of them")
         self.plugins = plugins
-        self.acts_on_gradients = bool(self._on("on_gradients"))
+        self.acts_on_gradients = bool(self._on("penalty") or self._on("on_gradients"))
 
     def notify(self, seam: str, *arguments: Any) -> None:
         """Calls a notify seam of each plugin, in listed order."""
@@ -152,6 +159,11 @@ class Strategy:
     def losses(self, learner: Learner, step: Step) -> dict[str, Tensor]:
         """The loss terms by plugin."""
         terms = {name: _call(name, "loss", plugin.loss, learner, step) for name, plugin in self._on("loss")}
+        return {name: term for name, term in terms.items() if term is not None}
+
+    def penalties(self, learner: Learner, gradients: Gradients) -> dict[str, Tensor]:
+        """The terms of the parameters alone by plugin; their gradients are added to `gradients` in place."""
+        terms = {n: _call(n, "penalty", plugin.penalty, learner, gradients) for n, plugin in self._on("penalty")}
         return {name: term for name, term in terms.items() if term is not None}
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,20 +40,23 @@ class Quadratic:
         for name, f in curvature.items():
             self._keep(name, decay * self.whole(name, f)[0] + f, centre[name])
 
-    def __call__(self, parameters: Tensors) -> Tensor:
-        """The value at these parameters; rows that a head has grown since are free."""
-        terms = [_Value.apply(p, a, m) for _, p, a, m in self._held(parameters)]
-        return torch.stack(terms).sum() + self.constant
+    def pull(self, parameters: Tensors, gradients: Tensors, factor: float) -> Tensor:
+        """`factor` times the value at these parameters, whose gradient is added to `gradients` in place.
 
-    def add_gradient(self, gradients: Tensors, parameters: Tensors, factor: float) -> None:
-        """Adds `factor` times the gradient at these parameters to `gradients`, in place."""
-        for name, p, a, m in self._held(parameters):
-            pull = ((p - m) * a).mul_(2 * factor)
-            gradient = gradients[name]
-            if name in self.rows:
-                gradient.index_add_(0, self.rows[name], pull)
-            else:
-                _first_rows(gradient, a).add_(pull)
+        Rows that a head has grown since are free. Value and gradient share a pass: on a CPU it is memory that counts.
+        """
+        values = []
+        with torch.no_grad():
+            for name, p, a, m in self._held(parameters):
+                distance = p - m
+                slope = distance * a
+                values.append(torch.dot(slope.flatten(), distance.flatten()))
+                gradient = gradients[name]
+                if name in self.rows:
+                    gradient.index_add_(0, self.rows[name], slope.to(gradient.dtype), alpha=2 * factor)
+                else:
+                    _first_rows(gradient, a).add_(slope, alpha=2 * factor)
+            return factor * (torch.stack(values).sum() + self.constant)
 
     def whole(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
         """A and μ of a parameter in its shape, zero where nothing is kept."""
@@ -88,18 +90,3 @@ class Quadratic:
 
 def _first_rows(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor if tensor.shape == like.shape else tensor[: len(like)]
-
-
-class _Value(torch.autograd.Function):
-    """Σ A(θ − μ)² of one parameter, with nothing kept for the backward pass: memory costs more time than arithmetic."""
-
-    @staticmethod
-    def forward(ctx: Any, p: Tensor, curvature: Tensor, centre: Tensor) -> Tensor:
-        ctx.held = p, curvature, centre
-        difference = p - centre
-        return torch.dot((difference * curvature).flatten(), difference.flatten())
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Any:
-        p, curvature, centre = ctx.held
-        return (p - centre).mul_(curvature).mul_(2 * slope), None, None

@@ -32,26 +32,34 @@ class SI(Anchored):
     path: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
     start: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._before: dict[str, Tensor] = {}  # of this step
+
     def before_experience(self, learner: Learner, experience: Experience) -> None:
         self.start = copies(parameters_of(learner.network))
         self.path = {name: torch.zeros_like(at_least_float32(p)) for name, p in self.start.items()}
 
     def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
-        self._before = copies(parameters_of(learner.network))
-        self._gradients = {name: at_least_float32(g).clone() for name, g in gradients.items()}
-        self.penalty.add_gradient(self._gradients, self._before, -self.strength / 2)
+        now = parameters_of(learner.network)
+        if not self._before:
+            self._before = copies(now)
+            self._gradients = {name: at_least_float32(torch.empty_like(g)) for name, g in gradients.items()}
+        torch._foreach_copy_(list(self._before.values()), [p.data for p in now.values()])
+        torch._foreach_copy_(list(self._gradients.values()), [gradients[name] for name in self._gradients])
+        if self.anchor.curvature:
+            self.anchor.pull(self._before, self._gradients, -self.strength / 2)  # the loss's gradient alone
         return gradients
 
     def after_step(self, learner: Learner) -> None:
         now = parameters_of(learner.network)
         path = self.path = {name: p.to(now[name].device) for name, p in self.path.items()}
-        moved = torch._foreach_sub([now[name].data for name in path], [self._before[name] for name in path])
-        steps = [at_least_float32(step) for step in moved]
-        torch._foreach_addcmul_(list(path.values()), steps, [self._gradients[name] for name in path], value=-1.0)
+        torch._foreach_sub_(list(self._before.values()), [p.data for p in now.values()])
+        back = [at_least_float32(self._before[name]) for name in path]  # minus the step
+        torch._foreach_addcmul_(list(path.values()), back, [self._gradients[name] for name in path])
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         now = copies(parameters_of(learner.network))
         way = {name: at_least_float32(p - self.start[name].to(p.device)) for name, p in now.items()}
         omega = {name: (path / (way[name] ** 2 + self.damping)).clamp(min=0) for name, path in self.path.items()}
-        self.penalty.move(omega, now)
-        self.path, self.start = {}, {}
+        self.anchor.move(omega, now)
+        self.path, self.start, self._before = {}, {}, {}

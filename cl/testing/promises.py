@@ -18,6 +18,7 @@ from cl.callbacks import Checkpointer
 from cl.learner import Learner
 from cl.signals import StopRequest
 from cl.strategies import STRATEGIES
+from cl.strategies.functional import parameters_of
 from cl.strategies.plugin import Plugin, Strategy, stored_bytes
 from cl.testing.ranks import Spec, on_two_ranks
 from cl.testing.tiny import KINDS, End, assert_same, configured, fit, fresh_learner, learn, options, prepared, train
@@ -165,7 +166,7 @@ def it_does_something(subject: Subject, stream: str) -> None:
 @_promise("sequence", "token")
 def its_term_can_be_descended(subject: Subject, stream: str) -> None:
     """The loss term has a gradient that is not zero, along which it grows as the gradient says."""
-    if not _overrides(subject.plugin, "loss"):
+    if not (_overrides(subject.plugin, "loss") or _overrides(subject.plugin, "penalty")):
         return
     found: list[float] = []
 
@@ -298,23 +299,37 @@ class _Watched(Strategy):
         terms = super().losses(learner, step)
         self._check_networks()
         term = terms.get(self.name)
-        if term is None or not term.requires_grad:
-            return terms
-        parameters = [p for p in learner.network.parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-        norm = float(torch.stack([g.norm() for g in gradients]).norm())
-        if norm > 1e-9:
-            here = [p.data for p in parameters]  # not changed in place: the pass is still to be differentiated
-            ends = []
-            for distance in (1e-5, -1e-5):
-                for p, value, gradient in zip(parameters, here, gradients, strict=True):
-                    p.data = value + distance / norm * gradient
-                ends.append(float(super().losses(learner, self._again(learner))[self.name]))
-            for p, value in zip(parameters, here, strict=True):
-                p.data = value
+        if term is not None and term.requires_grad:
+            parameters = parameters_of(learner.network)
+            gradients = torch.autograd.grad(
+                term, list(parameters.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            of_name = dict(zip(parameters, gradients, strict=True))
+            self._note(learner, of_name, lambda: super(_Watched, self).losses(learner, self._again(learner))[self.name])
             self._again(learner)  # what was remembered of the pass is of these parameters again
-            self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
         return terms
+
+    def penalties(self, learner: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        zeros = {name: torch.zeros_like(g) for name, g in gradients.items()}
+        if super().penalties(learner, zeros):
+            nowhere = {name: torch.zeros_like(g) for name, g in gradients.items()}
+            self._note(learner, zeros, lambda: super(_Watched, self).penalties(learner, nowhere)[self.name])
+        return super().penalties(learner, gradients)
+
+    def _note(self, learner: Any, gradients: dict[str, Tensor], value: Callable[[], Tensor]) -> None:
+        norm = float(torch.stack([g.norm() for g in gradients.values()]).norm())
+        if norm <= 1e-9:
+            return
+        parameters = parameters_of(learner.network)
+        here = {name: p.data for name, p in parameters.items()}  # not changed in place: a pass is to be differentiated
+        ends = []
+        for distance in (1e-5, -1e-5):
+            for name, p in parameters.items():
+                p.data = here[name] + distance / norm * gradients[name]
+            ends.append(float(value()))
+        for name, p in parameters.items():
+            p.data = here[name]
+        self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
 
     def _again(self, learner: Any) -> Step:
         batch = self.pipe("on_batch", learner, self.batch)

@@ -9,16 +9,15 @@ from cl.data.sampler import share
 from cl.strategies.ewc import EWC
 from cl.strategies.functional import copies, cross_entropy, distillation, parameters_of
 from cl.strategies.lwf import LwF
-from cl.strategies.plugin import Learner
+from cl.strategies.plugin import Gradients, Learner
 from cl.strategies.replay import Replay
 from cl.testing.promises import PROMISES, Subject, prove_on_ranks
 from cl.types import Experience, Step
 
 
 class DetachedPenalty(EWC):
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        penalty = super().loss(learner, step)
-        return None if penalty is None else penalty.detach()
+    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+        return super().penalty(learner, copies(gradients))
 
 
 class BatchMeanFisher(EWC):
@@ -28,7 +27,7 @@ class BatchMeanFisher(EWC):
             loss = torch.stack([cross_entropy(output).sum() for output in learner.network(batch).values()]).sum()
             for name, gradient in zip(fisher, torch.autograd.grad(loss, list(_trained(learner))), strict=True):
                 fisher[name] += gradient**2 / len(batch)
-        self.penalty.add(learner.sum(fisher), copies(parameters_of(learner.network)))
+        self.anchor.add(learner.sum(fisher), copies(parameters_of(learner.network)))
 
 
 class TeacherInTrainMode(LwF):
