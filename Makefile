@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-faults check clean
+.PHONY: help demo test test-faults test-speed check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,6 +20,11 @@ test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults
+
+test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 10 quiet minutes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python experiments/speed/bench.py --backbone '$(BACKBONE)' --quick --rounds 1 --out runs/speed.json
+	$(BIN)/python experiments/speed/check.py runs/speed.json
 
 check: $(INSTALLED)  ## style, types and the direction of imports
 	$(BIN)/ruff check

@@ -110,6 +110,7 @@ class Learner(LightningModule):
             train,
             index,
             batch_size=options.batch_size,
+            batch_tokens=options.batch_tokens,
             max_epochs=self.max_epochs,
             max_steps=self.max_steps,
             seed=self.seed,

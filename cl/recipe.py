@@ -15,16 +15,18 @@ from cl.models.network import Network
 class Training:
     """How each experience is trained.
 
-    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches; `shuffle`: false takes
-    them in the order of the data. `optimizer`: adamw, or sgd with `momentum`. `learning_rate`, `head_learning_rate`
-    for the heads where it differs, `later_learning_rate` for all after the first experience where it differs;
-    `weight_decay` on matrices alone. `warmup`: share of an experience's steps over which the rate rises from 0;
-    `schedule`: then constant, linear to 0, or drop: in the first experience a fifth of it in the second half.
+    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches; `batch_tokens`: in place
+    of it as many examples of like length as make up so many tokens, where lengths differ much. `shuffle`: false takes
+    examples in the order of the data. `optimizer`: adamw, or sgd with `momentum`. `learning_rate`,
+    `head_learning_rate` for the heads where it differs, `later_learning_rate` for all after the first experience where
+    it differs; `weight_decay` on matrices alone. `warmup`: share of an experience's steps over which the rate rises
+    from 0; `schedule`: then constant, linear to 0, or drop: in the first experience a fifth of it in the second half.
     `patience`: stop after that many epochs without a better validation score (null: never); `keep_best`: go on
     with the weights of the best epoch on validation. The optimizer starts anew with each experience.
     """
 
     batch_size: int = 16
+    batch_tokens: int | None = None
     shuffle: bool = True
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.9

@@ -56,3 +56,13 @@ def test_a_batch_in_file_order_may_be_dealt_out(prepared: Get) -> None:
     assert_same(whole.weights, dealt.weights, 1e-6)
     shuffled = train(prepared("token"), recipe(shuffle=True))
     assert any(not torch.equal(a, b) for a, b in zip(whole.weights.values(), shuffled.weights.values(), strict=True))
+
+
+def test_batches_of_a_token_budget_may_be_dealt_out(prepared: Get) -> None:
+    budget = {"batch_tokens": 60, "shuffle": True}
+    whole, dealt = (train(prepared("token"), recipe(accumulate, **budget)) for accumulate in (1, 3))
+    assert_same(whole.weights, dealt.weights, 1e-6)
+    plan = whole.learner.plan
+    batches = list(plan.global_batches())
+    assert len(batches) == plan.num_steps == 2 * plan.steps_per_epoch
+    assert max(len(batch) * int(plan.train.lengths[batch].max()) for batch in batches) <= 60

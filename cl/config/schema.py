@@ -156,6 +156,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "network.max_length": (3, inf),  # two special tokens and one of the text
     "network.scratch": (1, inf),
     "training.batch_size": (1, inf),
+    "training.batch_tokens": (1, inf),
     "training.learning_rate": (0, inf),
     "training.momentum": (0, 1),
     "training.head_learning_rate": (0, inf),
@@ -185,6 +186,8 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         for split in getattr(config.stream, key):
             if split not in splits:
                 yield f"stream.{key}.{split}", f": there is no such split here.{did_you_mean(split, splits)}"
+    if config.training.batch_tokens is not None and not config.training.shuffle:
+        yield "training.batch_tokens", " makes batches of like lengths, and training.shuffle=false: drop one of them"
     scratch = config.network.scratch
     if scratch.hidden % max(1, scratch.heads):
         yield (

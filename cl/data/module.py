@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl.data.collate import collate, count
 from cl.data.dataset import Dataset
-from cl.data.sampler import global_batches, share
+from cl.data.sampler import generator, global_batches, share, token_batches
 from cl.types import Batch
 
 
@@ -64,8 +64,9 @@ class PassLoader:
 class ExperienceData(LightningDataModule):
     """One experience for `Trainer.fit`: what to train on, as the plugins left it, for how long, from where.
 
-    `max_epochs` passes of `batch_size` examples a step, at most `max_steps` steps in all (None: no limit);
-    `start`: steps already taken; `shuffle`: false takes the examples in the order of the data.
+    `max_epochs` passes of `batch_size` examples a step, or with `batch_tokens` of at most so many tokens; at most
+    `max_steps` steps in all (None: no limit). `start`: steps already taken; `shuffle`: false takes the examples in the
+    order of the data.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ExperienceData(LightningDataModule):
         learnt: int,
         *,
         batch_size: int,
+        batch_tokens: int | None = None,
         max_epochs: int,
         max_steps: int | None = None,
         seed: int,
@@ -82,8 +84,8 @@ class ExperienceData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.train, self.learnt, self.batch_size, self.seed, self.start = train, learnt, batch_size, seed, start
-        self.shuffle = shuffle
-        self.steps_per_epoch = -(-len(train) // batch_size)
+        self.batch_tokens, self.shuffle = batch_tokens, shuffle
+        self.steps_per_epoch = len(self._epoch(0))
         self.num_steps = self.steps_per_epoch * max_epochs
         if max_steps is not None:
             self.num_steps = min(self.num_steps, max_steps)
@@ -99,7 +101,11 @@ class ExperienceData(LightningDataModule):
     def _epoch(self, epoch: int) -> Sequence[Tensor]:
         if not self.shuffle:
             return torch.split(torch.arange(len(self.train)), self.batch_size)
-        return global_batches(self.train.lengths, self.batch_size, self.seed, "order", self.learnt, epoch)
+        key = self.seed, "order", self.learnt, epoch
+        if self.batch_tokens is None:
+            return global_batches(self.train.lengths, self.batch_size, *key)
+        batches = token_batches(self.train.lengths, self.batch_tokens, *key)
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator(*key, "batches")).tolist()]
 
     def train_dataloader(self) -> TrainLoader:
         """The training batches of this rank."""

@@ -33,6 +33,21 @@ def global_batches(lengths: Tensor, batch_size: int, *key: object) -> list[Tenso
     return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
 
 
+def token_batches(lengths: Tensor, max_tokens: int, *key: object) -> list[Tensor]:
+    """All examples once, shortest first, in batches that hold at most `max_tokens` once padded.
+
+    A longer example is a batch of its own. Examples of one length are shuffled; batches are as many under any key.
+    """
+    order = torch.randperm(len(lengths), generator=generator(*key))
+    order = order[lengths[order].argsort(stable=True)]
+    batches, start = [], 0
+    for end, length in enumerate(lengths[order].tolist()):
+        if end > start and (end + 1 - start) * length > max_tokens:
+            batches.append(order[start:end])
+            start = end
+    return [*batches, order[start:]]
+
+
 def share(indices: Tensor, part: int, num_parts: int) -> Tensor:
     """The part-th of `num_parts` shares, dealt in turn so that shares of a sorted batch have like lengths."""
     return indices[part::num_parts]

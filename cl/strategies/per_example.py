@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from cl.types import Batch, Output
 Value = Callable[[Output], Tensor]
 Add = Callable[[Tensor, Tensor], object]
 BATCH_SIZE = 16
+_shares_passes: WeakKeyDictionary[Network, bool] = WeakKeyDictionary()  # what a try has shown
 
 
 class Call(NamedTuple):
@@ -48,13 +50,11 @@ def per_example(learner: Learner, data: Dataset, value: Value, add: Add) -> Tens
     one pass, `by_layer`, unless the backbone uses parameters in ways that are not told apart by example there; a try
     on two examples shows it, and then each gets a pass of its own, `by_pass`.
     """
-    network, learnt = learner.network, learner.experience.index
-    device = next(network.parameters()).device
-    two = data[:2]
-    both, *each = (
-        collate(d, learnt, training=False).to(device) for d in (two, *(two[i : i + 1] for i in range(len(two))))
-    )
-    if _alike(by_layer(network, [both], value, add), by_pass(network, each, value, add)):
+    network = learner.network
+    if network not in _shares_passes:
+        both, *each = (_batch(learner, data[part]) for part in (slice(2), slice(1), slice(1, 2)) if len(data[part]))
+        _shares_passes[network] = _alike(by_layer(network, [both], value, add), by_pass(network, each, value, add))
+    if _shares_passes[network]:
         return learner.sum(by_layer(network, learner.each(data, BATCH_SIZE), value, add))
     return learner.sum(by_pass(network, learner.each(data, 1), value, add))
 
@@ -97,6 +97,11 @@ def by_layer(network: Network, batches: Iterable[Batch], value: Value, add: Add)
                     of_example = [Call(layer, x[mine], g[mine]) for _, x, g in (c for c in calls if c.layer is layer)]
                     _add(add, {n: totals[name] for n, name in layers[layer].items()}, of_example)
     return totals
+
+
+def _batch(learner: Learner, data: Dataset) -> Batch:
+    batch = collate(data, learner.experience.index, training=False)
+    return batch.to(next(learner.network.parameters()).device)
 
 
 def _add(add: Add, totals: Tensors, calls: Sequence[Call]) -> None:

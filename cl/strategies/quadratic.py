@@ -27,18 +27,20 @@ class Quadratic:
     def add(self, curvature: Tensors, centre: Tensors) -> None:
         """Adds Σ curvature·(θ − centre)², exactly."""
         for name, f in curvature.items():
-            x = centre[name]
-            a, m = self.whole(name, x)
+            rows, f, x, a, m = self._beside(name, f, centre[name])
             total = a + f
             # Written so that equal centres stay equal to the last bit: Adam makes whole steps of rounding errors.
             mean = torch.where(total > 0, m + f / total.clamp(min=torch.finfo(total.dtype).tiny) * (x - m), x)
             self.constant += float((a * (m - mean) ** 2 + f * (x - mean) ** 2).double().sum())
-            self._keep(name, total, mean)
+            self._keep(name, rows, total, mean)
 
     def move(self, curvature: Tensors, centre: Tensors, decay: float = 1.0) -> None:
         """Adds `curvature` to `decay` times its own, and takes over `centre`."""
+        if not decay:
+            self.curvature, self.centre, self.rows = {}, {}, {}
         for name, f in curvature.items():
-            self._keep(name, decay * self.whole(name, f)[0] + f, centre[name])
+            rows, f, x, a, _ = self._beside(name, f, centre[name])
+            self._keep(name, rows, decay * a + f, x)
 
     def pull(self, parameters: Tensors, gradients: Tensors, factor: float) -> Tensor:
         """`factor` times the value at these parameters, whose gradient is added to `gradients` in place.
@@ -69,11 +71,24 @@ class Quadratic:
                     _first_rows(state, kept).copy_(kept)
         return whole
 
-    def _keep(self, name: str, curvature: Tensor, centre: Tensor) -> None:
-        rows = curvature.flatten(1).any(1).nonzero().flatten() if curvature.ndim > 1 else torch.zeros(0)
+    def _beside(self, name: str, f: Tensor, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
+        """A new curvature, a new centre, A and μ, all in the same rows; None for all rows."""
+        touched = f.flatten(1).any(1) if f.ndim > 1 else torch.ones(len(f), dtype=torch.bool)
+        if name in self.rows:
+            touched[self.rows[name].to(f.device)] = True
+        rows = touched.nonzero().flatten()
+        if not 0 < len(rows) < len(f) / 2 or (name in self.curvature and name not in self.rows):
+            return None, f, x, *self.whole(name, x)
+        a, m = x.new_zeros(len(rows), *x.shape[1:]), x.new_zeros(len(rows), *x.shape[1:])
+        if name in self.rows:
+            place = torch.searchsorted(rows, self.rows[name].to(rows.device))
+            a[place], m[place] = self.curvature[name].to(a), self.centre[name].to(m)
+        return rows, f[rows], x[rows], a, m
+
+    def _keep(self, name: str, rows: Tensor | None, curvature: Tensor, centre: Tensor) -> None:
         self.rows.pop(name, None)
-        if 0 < len(rows) < len(curvature) / 2:
-            self.rows[name], curvature, centre = rows, curvature[rows], centre[rows]
+        if rows is not None:
+            self.rows[name] = rows
         self.curvature[name], self.centre[name] = curvature, centre
 
     def _held(self, parameters: Tensors) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:

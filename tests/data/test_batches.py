@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from cl.data.collate import collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.encode import Encoder
 from cl.data.module import ExperienceData, TrainLoader
-from cl.data.sampler import global_batches, share
+from cl.data.sampler import global_batches, share, token_batches
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_class, by_corpus
 from cl.types import SPLITS, Corpus, Examples
@@ -147,3 +148,27 @@ def test_groups_are_classes_or_the_rarest_type() -> None:
     assert store.dataset(0, "train").groups().tolist() == [3, 1, 1]
     store = store_of(by_corpus([Corpus("a", "sequence", dict.fromkeys(SPLITS, REVIEWS))]))
     assert store.dataset(0, "train").groups().tolist() == [1, 0]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 200))
+def test_batches_of_a_token_budget(lengths: list[int], budget: int) -> None:
+    sizes = torch.tensor(lengths)
+    epochs = [token_batches(sizes, budget, 0, epoch) for epoch in range(3)]
+    assert len({len(batches) for batches in epochs}) == 1, "an epoch has the same number of steps as the next"
+    for batches in epochs:
+        assert torch.cat(batches).sort().values.tolist() == list(range(len(lengths)))
+        assert all(len(b) * sizes[b].max() <= budget or len(b) == 1 for b in batches)
+        for one, other in pairwise(batches):
+            longest = sizes[other[0]]
+            assert (len(one) + 1) * longest > budget, "no batch could have taken one more"
+
+
+@pytest.mark.parametrize("num_parts", [2, 4, 8])
+def test_shares_have_like_numbers_of_tokens(num_parts: int) -> None:
+    """What ranks wait for each other: at most 2 % of a step of 32 sentences, were time that of tokens."""
+    lengths = torch.randint(4, 60, (2000,), generator=torch.Generator().manual_seed(0))
+    waits = []
+    for batch in global_batches(lengths, 32, 0)[:-1]:
+        tokens = torch.stack([lengths[share(batch, part, num_parts)].sum() for part in range(num_parts)]).double()
+        waits.append(float(tokens.mean() / tokens.max()))
+    assert sum(waits) / len(waits) > 0.98
