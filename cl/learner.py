@@ -242,10 +242,14 @@ class Learner(LightningModule):
     def sum(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.trainer.world_size == 1:
             return tensors
-        summed = {name: t.to(self.device, copy=True) for name, t in tensors.items()}
-        for tensor in summed.values():
-            torch.distributed.all_reduce(tensor)
-        return {name: t.to(tensors[name].device) for name, t in summed.items()}
+        summed = dict(tensors)
+        for dtype in {t.dtype: None for t in tensors.values()}:  # a collective each: between machines each one waits
+            mine = {name: t for name, t in tensors.items() if t.dtype == dtype}
+            flat = torch.cat([t.to(self.device).flatten() for t in mine.values()])
+            torch.distributed.all_reduce(flat)
+            parts = torch.split(flat, [t.numel() for t in mine.values()])
+            summed |= {n: part.view_as(t).to(t.device) for (n, t), part in zip(mine.items(), parts, strict=True)}
+        return summed
 
     def each(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
         learnt, trainer = self.experience.index, self.trainer
