@@ -73,11 +73,13 @@ class Quadratic:
 
     def _beside(self, name: str, f: Tensor, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
         """A new curvature, a new centre, A and μ, all in the same rows; None for all rows."""
-        touched = f.flatten(1).any(1) if f.ndim > 1 else torch.ones(len(f), dtype=torch.bool)
+        if f.ndim < 2 or (name in self.curvature and name not in self.rows):
+            return None, f, x, *self.whole(name, x)
+        touched = f.flatten(1).any(1)
         if name in self.rows:
             touched[self.rows[name].to(f.device)] = True
         rows = touched.nonzero().flatten()
-        if not 0 < len(rows) < len(f) / 2 or (name in self.curvature and name not in self.rows):
+        if not 0 < len(rows) < len(f) / 2:
             return None, f, x, *self.whole(name, x)
         a, m = x.new_zeros(len(rows), *x.shape[1:]), x.new_zeros(len(rows), *x.shape[1:])
         if name in self.rows:
