@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
+BLOCK = 2**20  # numbers at a time: what is larger takes new memory from the system at every step
 
 
 @dataclass
@@ -48,16 +49,24 @@ class Quadratic:
         Rows that a head has grown since are free. Value and gradient share a pass: on a CPU it is memory that counts.
         """
         values = []
+
+        def add(here: Tensor, there: Tensor, weight: Tensor, into: Tensor) -> None:
+            distance = here - there
+            slope = distance * weight
+            values.append(torch.dot(slope, distance))
+            into.add_(slope, alpha=2 * factor)
+
         with torch.no_grad():
             for name, p, a, m in self._held(parameters):
-                distance = p - m
-                slope = distance * a
-                values.append(torch.dot(slope.flatten(), distance.flatten()))
-                gradient = gradients[name]
+                known = (p.flatten(), m.flatten(), a.flatten())
                 if name in self.rows:
-                    gradient.index_add_(0, self.rows[name], slope.to(gradient.dtype), alpha=2 * factor)
-                else:
-                    _first_rows(gradient, a).add_(slope, alpha=2 * factor)
+                    of_rows = torch.zeros_like(a, dtype=gradients[name].dtype)
+                    add(*known, of_rows.view(-1))
+                    gradients[name].index_add_(0, self.rows[name], of_rows)
+                    continue
+                every = (*known, _first_rows(gradients[name], a).view(-1))
+                for block in zip(*(torch.split(t, BLOCK) for t in every), strict=True):
+                    add(*block)
             return factor * (torch.stack(values).sum() + self.constant)
 
     def whole(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
