@@ -1,0 +1,123 @@
+"""`cl` as a contender: real cells in a temporary folder, and a bare loop over the very batches that it trains on."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from peers import whole
+from rich.console import Console
+from timing import Figures
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cl.build import Prepared, build_learner
+from cl.cell import CellRun, cells_of
+from cl.config import Config
+from cl.data.module import TrainLoader
+from cl.learner import Learner
+from cl.models.network import Network
+from cl.signals import StopRequest
+from cl.types import Batch
+
+
+class Cell(CellRun):
+    """A cell that also notes, for each experience, `save_seconds` of its checkpoint, `wall_seconds` of all but that
+    and evaluation, and where it `counts` the `tokens` that went through the network in training, and the bytes that a
+    rank would give to the sums over ranks: `sent_in_steps`, beside DDP's gradients, and `sent_between`.
+    """
+
+    def __init__(
+        self, config: Config, prepared: Prepared, folder: str, *, saves: bool = True, counts: bool = False
+    ) -> None:
+        (cell,) = cells_of(replace(config, run=replace(config.run, dir=folder)))
+        super().__init__(cell, prepared, Console(quiet=True), StopRequest())
+        self.saves = saves
+        noted = self.noted = {"save_seconds": 0.0, "tokens": 0, "sent_in_steps": 0, "sent_between": 0}
+
+        def count(network: Network, inputs: tuple[Batch]) -> None:
+            noted["tokens"] += int(inputs[0].attention_mask.sum()) if network.training else 0
+
+        if counts:
+            self.learner.network.register_forward_pre_hook(count)
+            self._count_bytes()
+
+    def experiences_done(self) -> Iterator[Figures]:
+        """As `run`, an experience at a time: what it cost."""
+        with self._sinks():
+            for experience in self.experiences:
+                self.noted.update(dict.fromkeys(self.noted, 0))
+                wall = whole(lambda experience=experience: self._learn(experience))
+                cost = self.cost[-1] | self.noted
+                wall -= cost["evaluate_seconds"] + cost["save_seconds"]
+                yield cost | {"seconds": cost["train_seconds"], "wall_seconds": wall}
+
+    def _count_bytes(self) -> None:
+        learner, place = self.learner, "sent_between"
+        whole_sum, whole_hook = learner.sum, learner.on_before_optimizer_step
+
+        def summed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            self.noted[place] += sum(t.nbytes for t in tensors.values())
+            return whole_sum(tensors)
+
+        def hook(optimizer: Any) -> None:
+            nonlocal place
+            place = "sent_in_steps"
+            whole_hook(optimizer)
+            place = "sent_between"
+
+        learner.sum, learner.on_before_optimizer_step = summed, hook  # type: ignore[method-assign]
+
+    def _save(self, training: dict[str, Any] | None) -> None:
+        if self.saves:
+            self.noted["save_seconds"] += whole(lambda: super(Cell, self)._save(training))
+
+
+def cell(config: Config, prepared: Prepared, **options: bool) -> list[Figures]:
+    """A whole run: what each experience cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        return list(Cell(config, prepared, folder, **options).experiences_done())
+
+
+def ready(config: Config, prepared: Prepared) -> tuple[Learner, TrainLoader]:
+    """A learner at the start of the first experience, and the loader of its batches."""
+    learner = build_learner(config, prepared, "contender", 0)
+    learner.begin(prepared.stream[0])
+    return learner, TrainLoader(learner.data(), accumulate=1, rank=0, num_ranks=1)
+
+
+def same_batches(config: Config, prepared: Prepared) -> float:
+    """Seconds of what the learner does less the framework: `cl`'s network on its own batches, made before."""
+    learner, loader = ready(config, prepared)
+    batches, network = list(loader), learner.network
+    optimizer = learner.training_options.optimizer_of(network, 0, fused=True)
+    started = time.perf_counter()
+    for batch in batches:
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.trainer["precision"] == "bf16-mixed"):
+            (output,) = network(batch).values()
+            loss = cross_entropy(output.logits, output.targets.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - started
+
+
+def batches_alone(config: Config, prepared: Prepared) -> float:
+    """Seconds of the data path: order and batches of an experience, and nothing done with them."""
+    _, loader = ready(config, prepared)
+    return whole(lambda: sum(1 for _ in loader))
+
+
+def at_the_end(config: Config, prepared: Prepared) -> Learner:
+    """A learner in the last experience of its stream, which can be asked to evaluate."""
+    learner = build_learner(config, prepared, "contender", 0)
+    for experience in prepared.stream:
+        learner.begin(experience)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    learner.trainer = Trainer(**config.trainer | quiet)  # knows the rank and the precision
+    return learner
