@@ -77,6 +77,7 @@ def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experi
     total = sum(p.numel() for p in backbone.parameters())
     trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     text = f"backbone {name}: {total:,} parameters, {trained:,} trained"
+    text += "; batches are padded" if backbone.first_position is None else "; batches are packed"
     if experiences:
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,}"

@@ -170,8 +170,8 @@ class Learner(LightningModule):
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
             for name, penalty in self.strategy.penalties(self, gradients).items():
-                mine = penalty / self.trainer.world_size  # it is the same on every rank
-                self._terms[name] = self._terms.get(name, 0.0) + mine
+                # The same on every rank, where other terms are shares.
+                self._terms[name] = self._terms.get(name, 0.0) + penalty / self.trainer.world_size
         mine = torch.stack(list(self._terms.values())).sum()
         # One collective for all that the ranks agree on in a step.
         agreed = self.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]

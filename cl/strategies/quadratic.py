@@ -71,13 +71,15 @@ class Quadratic:
 
     def whole(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
         """A and μ of a parameter in its shape, zero where nothing is kept."""
-        whole = torch.zeros_like(like), torch.zeros_like(like)
-        if name in self.curvature:
-            for state, kept in zip(whole, (self.curvature[name], self.centre[name]), strict=True):
-                if name in self.rows:
-                    state[self.rows[name].to(like.device)] = kept.to(like)
-                else:
-                    _first_rows(state, kept).copy_(kept)
+        if name not in self.curvature:
+            return torch.zeros_like(like), torch.zeros_like(like)
+        kept = self.curvature[name].to(like.device), self.centre[name].to(like.device)
+        whole = torch.zeros_like(like, dtype=kept[0].dtype), torch.zeros_like(like, dtype=kept[1].dtype)
+        for state, of_rows in zip(whole, kept, strict=True):
+            if name in self.rows:
+                state[self.rows[name].to(like.device)] = of_rows
+            else:
+                _first_rows(state, of_rows).copy_(of_rows)
         return whole
 
     def _beside(self, name: str, f: Tensor, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
@@ -90,7 +92,7 @@ class Quadratic:
         rows = touched.nonzero().flatten()
         if not 0 < len(rows) < len(f) / 2:
             return None, f, x, *self.whole(name, x)
-        a, m = x.new_zeros(len(rows), *x.shape[1:]), x.new_zeros(len(rows), *x.shape[1:])
+        a, m = torch.zeros_like(f[rows]), torch.zeros_like(x[rows])
         if name in self.rows:
             place = torch.searchsorted(rows, self.rows[name].to(rows.device))
             a[place], m[place] = self.curvature[name].to(a), self.centre[name].to(m)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from cl.build import plugin_class
 from cl.callbacks import Checkpointer
 from cl.learner import Learner
-from cl.signals import StopRequest
 from cl.strategies import STRATEGIES
-from cl.strategies.functional import parameters_of
-from cl.strategies.plugin import Plugin, Strategy, stored_bytes
+from cl.strategies.plugin import Plugin, stored_bytes
 from cl.testing.ranks import Spec, on_two_ranks
 from cl.testing.tiny import KINDS, End, assert_same, configured, fit, fresh_learner, learn, options, prepared, train
-from cl.types import Batch, Step, UserError
+from cl.testing.watching import Deaf, Watched, halve_passes, overrides, pad_every_batch, through_a_file
+from cl.types import UserError
 
 TOLERANCE = 1e-6
 """Absolute, in double precision, of weights of order 1: sums in another order, amplified by training."""
@@ -129,7 +125,7 @@ def split_invariance(subject: Subject, stream: str) -> None:
 def padding_changes_nothing(subject: Subject, stream: str) -> None:
     """More padding in every batch that the network, or a copy of it, ever sees leaves all as it was."""
     plain = _plain(subject, stream)
-    padded = train(prepared(stream), configured(stream, subject.strategy()), change=_pad_every_batch)
+    padded = train(prepared(stream), configured(stream, subject.strategy()), change=pad_every_batch)
     assert_same(plain.weights, padded.weights, TOLERANCE)
     assert_same(plain.plugins, padded.plugins, TOLERANCE)
 
@@ -138,7 +134,7 @@ def padding_changes_nothing(subject: Subject, stream: str) -> None:
 def batching_of_upkeep_changes_nothing(subject: Subject, stream: str) -> None:
     """What is computed from data between experiences is of examples, not of the batches they came in."""
     usual = _plain(subject, stream, 2)
-    halved = train(prepared(stream), configured(stream, subject.strategy()), num_experiences=2, change=_halve_passes)
+    halved = train(prepared(stream), configured(stream, subject.strategy()), num_experiences=2, change=halve_passes)
     assert_same(usual.weights, halved.weights, TOLERANCE)
     assert_same(usual.plugins, halved.plugins, TOLERANCE)
 
@@ -160,18 +156,18 @@ def it_does_something(subject: Subject, stream: str) -> None:
     # Twice the usual epochs, so that a teacher has learnt enough to say something.
     finetuned, protected = (_plain(each, stream, max_epochs=4).weights for each in (FINETUNING, subject))
     same = all(torch.equal(finetuned[name], weight) for name, weight in protected.items())
-    assert not same or _overrides(subject.plugin, "network_for"), "the network ends exactly as finetuning does"
+    assert not same or overrides(subject.plugin, "network_for"), "the network ends exactly as finetuning does"
 
 
 @_promise("sequence", "token")
 def its_term_can_be_descended(subject: Subject, stream: str) -> None:
     """The loss term has a gradient that is not zero, along which it grows as the gradient says."""
-    if not (_overrides(subject.plugin, "loss") or _overrides(subject.plugin, "penalty")):
+    if not (overrides(subject.plugin, "loss") or overrides(subject.plugin, "penalty")):
         return
     found: list[float] = []
 
     def watch(learner: Learner) -> None:
-        learner.strategy = _Watched(learner.strategy.plugins, found)
+        learner.strategy = Watched(learner.strategy.plugins, found)
 
     train(prepared(stream), configured(stream, subject.strategy()), change=watch)
     if stream == "sequence" and not found:
@@ -187,7 +183,7 @@ def state_round_trip(subject: Subject, stream: str) -> None:
     straight = _plain(subject, stream)
     half = train(data, config, num_experiences=2)
     resumed = fresh_learner(config, data)
-    resumed.restore(_through_a_file(half.learner.state()))
+    resumed.restore(through_a_file(half.learner.state()))
     for index in (2, 3):
         learn(resumed, config, index, data)
     assert_same(straight.weights, resumed.network.state_dict())
@@ -206,12 +202,12 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
 
     def save(training: dict[str, Any]) -> None:
         if not saved:
-            saved.append(_through_a_file({"learner": stopped.state(), "training": training}))
+            saved.append(through_a_file({"learner": stopped.state(), "training": training}))
 
-    fit(stopped, config, callbacks=[Checkpointer(save, 2, _Deaf(), None, None)])
+    fit(stopped, config, callbacks=[Checkpointer(save, 2, Deaf(), None, None)])
     resumed = fresh_learner(config, data)
     resumed.restore(saved[0]["learner"])
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, _Deaf(), None, saved[0]["training"])])
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
     assert_same(straight.weights, resumed.network.state_dict())
     assert_same(straight.plugins, resumed.strategy.state_dict())
 
@@ -280,112 +276,3 @@ def _plain(subject: Subject, stream: str, num_experiences: int | None = None, ma
     """How it ends undisturbed; to be looked at, not trained on."""
     plugins = subject.strategy() if subject is not FINETUNING else {}
     return _trained(stream, json.dumps(plugins), num_experiences, max_epochs)
-
-
-class _Watched(Strategy):
-    """Notes a term's slope along its gradient by the gradient's norm, and checks the plugin's networks."""
-
-    def __init__(self, plugins: dict[str, Plugin], found: list[float]) -> None:
-        super().__init__(plugins)
-        self.found = found
-        (self.name,) = plugins
-
-    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
-        if seam == "on_batch":
-            self.batch = value  # as it was dealt out
-        return super().pipe(seam, learner, value, *arguments)
-
-    def losses(self, learner: Any, step: Step) -> dict[str, Tensor]:
-        terms = super().losses(learner, step)
-        self._check_networks()
-        term = terms.get(self.name)
-        if term is not None and term.requires_grad:
-            parameters = parameters_of(learner.network)
-            gradients = torch.autograd.grad(
-                term, list(parameters.values()), retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            of_name = dict(zip(parameters, gradients, strict=True))
-            self._note(learner, of_name, lambda: super(_Watched, self).losses(learner, self._again(learner))[self.name])
-            self._again(learner)  # what was remembered of the pass is of these parameters again
-        return terms
-
-    def penalties(self, learner: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        zeros = {name: torch.zeros_like(g) for name, g in gradients.items()}
-        if super().penalties(learner, zeros):
-            nowhere = {name: torch.zeros_like(g) for name, g in gradients.items()}
-            self._note(learner, zeros, lambda: super(_Watched, self).penalties(learner, nowhere)[self.name])
-        return super().penalties(learner, gradients)
-
-    def _note(self, learner: Any, gradients: dict[str, Tensor], value: Callable[[], Tensor]) -> None:
-        norm = float(torch.stack([g.norm() for g in gradients.values()]).norm())
-        if norm <= 1e-9:
-            return
-        parameters = parameters_of(learner.network)
-        here = {name: p.data for name, p in parameters.items()}  # not changed in place: a pass is to be differentiated
-        ends = []
-        for distance in (1e-5, -1e-5):
-            for name, p in parameters.items():
-                p.data = here[name] + distance / norm * gradients[name]
-            ends.append(float(value()))
-        for name, p in parameters.items():
-            p.data = here[name]
-        self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
-
-    def _again(self, learner: Any) -> Step:
-        batch = self.pipe("on_batch", learner, self.batch)
-        step: Step = self.pipe("on_step", learner, Step(learner.experience, batch, learner.network(batch)))
-        return step
-
-    def _check_networks(self) -> None:
-        for f in fields(self.plugins[self.name]):
-            if isinstance(network := getattr(self.plugins[self.name], f.name), nn.Module):
-                assert not network.training, f"{f.name} is in train mode"
-                assert not any(p.requires_grad for p in network.parameters()), f"{f.name} has gradients"
-
-
-class _Deaf(StopRequest):
-    """Leaves the signals of the process alone."""
-
-    def take_over(self) -> None:
-        pass
-
-
-def _overrides(plugin: type[Plugin], seam: str) -> bool:
-    return getattr(plugin, seam) is not getattr(Plugin, seam)
-
-
-def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
-
-
-class _Padding(Strategy):
-    """Pads every batch that is trained on."""
-
-    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
-        value = super().pipe(seam, learner, value, *arguments)
-        return _padded(value) if seam == "on_batch" else value
-
-
-def _pad_every_batch(learner: Learner) -> None:
-    learner.strategy = _Padding(learner.strategy.plugins)
-    learner.network.register_forward_pre_hook(lambda network, inputs: (_padded(*inputs),))  # and what plugins pass
-
-
-def _padded(batch: Batch) -> Batch:
-    if not batch.attention_mask[:, -1].any():
-        return batch  # it is already
-    input_ids, attention_mask = (pad(tensor, (0, 3)) for tensor in (batch.input_ids, batch.attention_mask))
-    return replace(batch, input_ids=input_ids, attention_mask=attention_mask)
-
-
-def _halve_passes(learner: Learner) -> None:
-    each = learner.each
-
-    def halved(data: Any, batch_size: int) -> Any:
-        return each(data, max(1, batch_size // 2))
-
-    setattr(learner, "each", halved)  # noqa: B010  # it shadows the method of this learner alone

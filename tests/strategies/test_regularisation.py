@@ -245,6 +245,18 @@ def test_rows_without_curvature_are_not_kept() -> None:
     assert merged.rows["w"].tolist() == [3, 5, 41]
 
 
+@pytest.mark.parametrize("words", [[0, 1, 2, 3], [1]])
+def test_curvature_is_kept_in_its_own_precision(words: list[int]) -> None:
+    """Parameters may be bfloat16 (`…-true`); importances add up in float32 all the same."""
+    merged, f, x = Quadratic(), torch.zeros(4, 2), torch.ones(4, 2, dtype=torch.bfloat16)
+    f[words] = 1.001
+    for _ in range(2):
+        merged.move({"w": f}, {"w": x})
+    curvature, centre = merged.whole("w", x)
+    assert torch.equal(curvature, 2 * f)
+    assert torch.equal(centre[words], x[words])
+
+
 def test_ewc_pulls_towards_the_old_parameters(prepared: Get) -> None:
     data = prepared("sequence")
     moved = []

@@ -1,0 +1,130 @@
+"""What the promises are proven with: strategies that are watched or padded, states that went through a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from cl.learner import Learner
+from cl.signals import StopRequest
+from cl.strategies.functional import parameters_of
+from cl.strategies.plugin import Plugin, Strategy
+from cl.types import Batch, Step
+
+
+class Watched(Strategy):
+    """Notes a term's slope along its gradient by the gradient's norm, and checks the plugin's networks."""
+
+    def __init__(self, plugins: dict[str, Plugin], found: list[float]) -> None:
+        super().__init__(plugins)
+        self.found = found
+        (self.name,) = plugins
+
+    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
+        if seam == "on_batch":
+            self.batch = value  # as it was dealt out
+        return super().pipe(seam, learner, value, *arguments)
+
+    def losses(self, learner: Any, step: Step) -> dict[str, Tensor]:
+        terms = super().losses(learner, step)
+        self._check_networks()
+        term = terms.get(self.name)
+        if term is not None and term.requires_grad:
+            parameters = parameters_of(learner.network)
+            gradients = torch.autograd.grad(
+                term, list(parameters.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            of_name = dict(zip(parameters, gradients, strict=True))
+            self._note(learner, of_name, lambda: super(Watched, self).losses(learner, self._again(learner))[self.name])
+            self._again(learner)  # what was remembered of the pass is of these parameters again
+        return terms
+
+    def penalties(self, learner: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        added, nowhere = ({name: torch.zeros_like(g) for name, g in gradients.items()} for _ in range(2))
+        if super().penalties(learner, added):
+            self._note(learner, added, lambda: super(Watched, self).penalties(learner, nowhere)[self.name])
+        return super().penalties(learner, gradients)
+
+    def _note(self, learner: Any, gradients: dict[str, Tensor], value: Callable[[], Tensor]) -> None:
+        norm = float(torch.stack([g.norm() for g in gradients.values()]).norm())
+        if norm <= 1e-9:
+            return
+        parameters = parameters_of(learner.network)
+        here = {name: p.data for name, p in parameters.items()}  # not changed in place: a pass is to be differentiated
+        ends = []
+        for distance in (1e-5, -1e-5):
+            for name, p in parameters.items():
+                p.data = here[name] + distance / norm * gradients[name]
+            ends.append(float(value()))
+        for name, p in parameters.items():
+            p.data = here[name]
+        self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
+
+    def _again(self, learner: Any) -> Step:
+        batch = self.pipe("on_batch", learner, self.batch)
+        step: Step = self.pipe("on_step", learner, Step(learner.experience, batch, learner.network(batch)))
+        return step
+
+    def _check_networks(self) -> None:
+        for f in fields(self.plugins[self.name]):
+            if isinstance(network := getattr(self.plugins[self.name], f.name), nn.Module):
+                assert not network.training, f"{f.name} is in train mode"
+                assert not any(p.requires_grad for p in network.parameters()), f"{f.name} has gradients"
+
+
+class Deaf(StopRequest):
+    """Leaves the signals of the process alone."""
+
+    def take_over(self) -> None:
+        pass
+
+
+def overrides(plugin: type[Plugin], seam: str) -> bool:
+    """Whether a plugin acts on a seam."""
+    return getattr(plugin, seam) is not getattr(Plugin, seam)
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    """A state as it is saved and loaded again."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+class _Padding(Strategy):
+    """Pads every batch that is trained on."""
+
+    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
+        value = super().pipe(seam, learner, value, *arguments)
+        return _padded(value) if seam == "on_batch" else value
+
+
+def pad_every_batch(learner: Learner) -> None:
+    """Pads what a learner trains on, and what its plugins pass through the network."""
+    learner.strategy = _Padding(learner.strategy.plugins)
+    learner.network.register_forward_pre_hook(lambda network, inputs: (_padded(*inputs),))  # and what plugins pass
+
+
+def _padded(batch: Batch) -> Batch:
+    if not batch.attention_mask[:, -1].any():
+        return batch  # it is already
+    input_ids, attention_mask = (pad(tensor, (0, 3)) for tensor in (batch.input_ids, batch.attention_mask))
+    return replace(batch, input_ids=input_ids, attention_mask=attention_mask)
+
+
+def halve_passes(learner: Learner) -> None:
+    """Halves the batches in which a learner looks back at data."""
+    each = learner.each
+
+    def halved(data: Any, batch_size: int) -> Any:
+        return each(data, max(1, batch_size // 2))
+
+    setattr(learner, "each", halved)  # noqa: B010  # it shadows the method of this learner alone
