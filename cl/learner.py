@@ -169,6 +169,7 @@ class Learner(LightningModule):
             for parameter in trained.values():
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
+            self.strategy.notify("after_backward", self, gradients)
             for name, penalty in self.strategy.penalties(self, gradients).items():
                 # The same on every rank, where other terms are shares.
                 self._terms[name] = self._terms.get(name, 0.0) + penalty / self.trainer.world_size

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cl.strategies.functional import at_least_float32, cross_entropy, parameters_of
+from cl.strategies.functional import at_least_float32, cross_entropy, inner, parameters_of
 from cl.strategies.plugin import Gradients, Learner
 from cl.strategies.remembering import Remembering
 
@@ -33,8 +33,9 @@ class AGEM(Remembering):
         loss = learner.step_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
         found = torch.autograd.grad(loss, list(parameters.values()))
         reference = learner.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
-        dot = torch.stack([(gradients[name] * r).sum() for name, r in reference.items()]).sum()
-        if dot >= 0:
-            return gradients
-        scale = dot / torch.stack([(r * r).sum() for r in reference.values()]).sum()
-        return {name: g - scale * reference[name] for name, g in gradients.items()}
+        dot = inner(gradients, reference)
+        if dot < 0:
+            scale = float(dot / inner(reference, reference))
+            for name, g in gradients.items():
+                g.sub_(reference[name], alpha=scale)
+        return gradients

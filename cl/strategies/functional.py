@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cl.models.network import Network
@@ -66,6 +66,16 @@ def attention_distances(student: Sequence[Tensor], teacher: Sequence[Tensor], ma
 def parameters_of(network: Network) -> Tensors:
     """The trainable parameters by name."""
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def embeddings_of(network: Network) -> set[str]:
+    """The names of matrices of which a step uses only the rows of its words."""
+    return {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Embedding)}
+
+
+def inner(a: Tensors, b: Tensors) -> Tensor:
+    """Σ aᵢ·bᵢ over the names of `b`, without a copy of their products."""
+    return torch.stack([torch.dot(a[name].flatten().to(y.dtype), y.flatten()) for name, y in b.items()]).sum()
 
 
 def copies(tensors: Tensors) -> Tensors:

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from cl.data.dataset import Dataset
-from cl.strategies.functional import cross_entropy, parameters_of
+from cl.strategies.functional import cross_entropy, inner, parameters_of
 from cl.strategies.plugin import Gradients, Learner
 from cl.strategies.remembering import Remembering
 
@@ -43,15 +43,13 @@ class GEM(Remembering):
         references = [self.reference(learner, data) for data in self.by_experience(learner)]
         if not references:
             return gradients
-        now = {n: gradients[n] if n in gradients else torch.zeros_like(r) for n, r in references[0].items()}
-        every = [*references, now]
-        gram = torch.stack([torch.stack([_dot(a, b) for b in every]) for a in every]).double().cpu()
-        if (gram[-1, :-1] >= 0).all():
-            return gradients
-        weights = dual(gram, self.margin).tolist()
-        for weight, reference in zip(weights, references, strict=True):
-            now = {name: g + weight * reference[name] for name, g in now.items()}
-        return now
+        every = [*references, gradients]
+        gram = torch.stack([torch.stack([inner(a, b) for b in every]) for a in every]).double().cpu()
+        if (gram[-1, :-1] < 0).any():
+            for weight, reference in zip(dual(gram, self.margin).tolist(), references, strict=True):
+                for name, g in gradients.items():
+                    g.add_(reference[name], alpha=weight)
+        return gradients
 
     def by_experience(self, learner: Learner) -> list[Dataset]:
         """A draw of remembered examples of each old experience."""
@@ -80,7 +78,3 @@ def dual(gram: Tensor, margin: float) -> Tensor:
     old, new = columns[:, :-1], columns[:, -1]
     beyond, _ = nnls(old, -(new + margin * old.sum(1)))
     return torch.from_numpy(np.asarray(beyond)) + margin
-
-
-def _dot(a: Gradients, b: Gradients) -> Tensor:
-    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()

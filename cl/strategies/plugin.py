@@ -94,6 +94,9 @@ class Plugin:
         """Sum. This share of a term (see `Step.mean` and `Step.share`); logged as `loss/<plugin>`."""
         return None
 
+    def after_backward(self, learner: Learner, gradients: Gradients) -> None:
+        """Notify. What `on_gradients` gets, but of the loss alone, before any penalty: to be read."""
+
     def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
         """Sum. A term of the parameters alone, once a step on every rank: its value, and its gradient added in place.
 
@@ -143,7 +146,7 @@ class Strategy:
             for trait in sorted(one.excludes.keys() & other.traits):
                 raise UserError(f"{first} cannot work together with {second}: {one.excludes[trait]}. Drop one of them")
         self.plugins = plugins
-        self.acts_on_gradients = bool(self._on("penalty") or self._on("on_gradients"))
+        self.acts_on_gradients = any(map(self._on, ("after_backward", "penalty", "on_gradients")))
 
     def notify(self, seam: str, *arguments: Any) -> None:
         """Calls a notify seam of each plugin, in listed order."""
