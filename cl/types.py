@@ -226,6 +226,13 @@ class Step:
         chosen = [(kind, output) for kind, output in self.outputs.items() if kind in kinds]
         return torch.stack([self.batch.weight(kind) * value(kind, output).sum() for kind, output in chosen]).sum()
 
+    def mean_of_examples(self, values: Tensor) -> Tensor:
+        """This share of the mean of `values` (`[B]`, one an example) over the global batch; without targets, 0."""
+        here = torch.zeros_like(values)
+        for output in self.outputs.values():
+            here[output.targets.rows] = 1.0  # no ghost
+        return (here * values).sum() / max(1, sum(examples for examples, _ in self.batch.counts.values()))
+
     def share(self, penalty: Tensor) -> Tensor:
         """This share of a term that does not depend on the batch, such as a penalty on the parameters."""
         return penalty / self.batch.num_parts

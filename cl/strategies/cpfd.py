@@ -8,10 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl.strategies.functional import attention_distances, entropy, imitation
+from cl.strategies.functional import attention_distances, entropy, imitation, median_of_each
 from cl.strategies.outside import TaughtOutside, weighed
 from cl.strategies.plugin import Learner
-from cl.strategies.taught import BATCH_SIZE
 from cl.types import Batch, Experience, Step
 
 
@@ -47,20 +46,17 @@ class CPFD(TaughtOutside):
     def before_experience(self, learner: Learner, experience: Experience) -> None:
         if not self.teaches(learner, experience):
             return
-        known = learner.network.head("token").num_columns
         called = torch.zeros(len(learner.store.labels), dtype=torch.int64)  # 1 + what the teacher calls an O
         doubt = torch.zeros(len(called), dtype=torch.float64)
-        for batch in learner.each(learner.store.dataset(experience.index, "train"), BATCH_SIZE):
-            old = self.guess(learner, experience, batch)
+        for old in self.guesses(learner, experience):
             outside = old.targets.labels == 0
             words = old.targets.words[outside].cpu()
             called[words] = 1 + old.logits[outside].argmax(1).cpu()
             doubt[words] = entropy(old.logits[outside]).cpu().double()
         called, doubt = (learner.sum({"each": each})["each"] for each in (called, doubt))
-        by_class = [doubt[called == 1 + column] for column in range(known)]
-        medians = torch.tensor([each.quantile(0.5).item() if len(each) else 0.0 for each in by_class])
+        medians = median_of_each(doubt, called - 1, learner.network.head("token").num_columns)
         # The word in the middle is not below the median, however its entropy is rounded next time.
-        self.bounds = medians.double().clamp(min=self.least_bound) * (1 - 1e-4)
+        self.bounds = medians.clamp(min=self.least_bound) * (1 - 1e-4)
 
     def on_batch(self, learner: Learner, batch: Batch) -> Batch:
         if self.teaches(learner, learner.experience):
@@ -76,24 +72,16 @@ class CPFD(TaughtOutside):
         view = self.look(learner, step, self.guess(learner, step.experience, step.batch).logits)
         assert view is not None
         self.distances = attention_distances(maps, self.teacher.backbone.unwatch(), step.batch.attention_mask)
-        targets, guess = view.output.targets, view.old.argmax(1)
+        guess = view.old.argmax(1)
         certain = view.outside & (entropy(view.old) < self.bounds.to(view.old.device)[guess])
         old, new = certain & (guess > 0), view.mine & ~view.outside
-
-        def count(words: Tensor) -> Tensor:  # of them in the sentence of each word, [N]
-            of_sentence = view.old.new_zeros(len(step.batch)).index_add(0, targets.rows, words.to(view.old))
-            return of_sentence[targets.rows]
-
-        trust = torch.where(count(view.outside) > 0, count(certain) / count(view.outside).clamp(min=1), 1.0)
-        of_type = torch.where(old, 0.5 + (count(old) / count(new).clamp(min=1)).sigmoid(), 1.0)
-        step = step.labelled("token", labels=torch.where(certain, guess, targets.labels))
+        trust = 1 - view.share_of_sentence(view.outside & ~certain, view.outside)
+        of_type = torch.where(old, 0.5 + view.share_of_sentence(old, new).sigmoid(), 1.0)
+        step = step.labelled("token", labels=torch.where(certain, guess, view.output.targets.labels))
         return weighed(step, (certain | ~view.outside) * trust * of_type)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        view, distances = self.view, self.distances
-        if view is None:
+        if (view := self.view) is None:
             return None
-        here = torch.zeros_like(distances).index_fill(0, view.output.targets.rows, 1.0)  # no ghost
-        num_examples = max(1, sum(examples for examples, _ in step.batch.counts.values()))
         words = step.mean(lambda kind, _: view.outside * imitation(view.output.logits, view.old), ["token"])
-        return self.balance * view.balance * (words + (here * distances).sum() / num_examples)
+        return self.balance * view.balance * (words + step.mean_of_examples(self.distances))

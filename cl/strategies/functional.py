@@ -46,6 +46,12 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1)
 
 
+def median_of_each(values: Tensor, classes: Tensor, num_classes: int) -> Tensor:
+    """The median of the values `[N]` of each class, `[num_classes]`; 0 of a class without any."""
+    by_class = [values[classes == number] for number in range(num_classes)]
+    return torch.stack([each.quantile(0.5) if len(each) else each.sum() for each in by_class])
+
+
 def attention_distances(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
     """How far each sentence's pooled attention maps are from the teacher's, mean over layers, `[B]`.
 

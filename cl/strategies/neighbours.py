@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +15,19 @@ from cl.strategies.plugin import Learner
 from cl.types import Experience
 
 CHUNK = 256
+
+
+@dataclass
+class Neighbours:
+    """Words of the store, int64 `[W]`, sorted, and the `k` nearest of each, `[W, k]`."""
+
+    words: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    nearest: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+
+    def logits(self, learner: Learner, experience: Experience, words: Tensor, batch_size: int) -> Tensor:
+        """What the network says of the neighbours of `words` `[N]`: `[N, k, C]`, as `logits_of`."""
+        place = torch.searchsorted(self.words, words.cpu())
+        return logits_of(learner, experience, self.nearest[place], batch_size)
 
 
 def nearest(features: Tensor, k: int) -> Tensor:
@@ -33,10 +47,8 @@ def nearest(features: Tensor, k: int) -> Tensor:
     return torch.cat(found) if found else torch.zeros(0, k, dtype=torch.int64)
 
 
-def nearest_of_group(
-    learner: Learner, group: Tensor, features: Sequence[tuple[Tensor, Tensor]], k: int
-) -> tuple[Tensor, Tensor]:
-    """The words of the store that are in a group, `[W]`, and of each the `k` nearest of the same group, `[W, k]`.
+def nearest_of_group(learner: Learner, group: Tensor, features: Sequence[tuple[Tensor, Tensor]], k: int) -> Neighbours:
+    """The words of the store that are in a group, and of each the `k` nearest of the same group.
 
     `group`, int64, one a word of the store: 0 for none. `features`: words and their features, in parts. Both of this
     rank's share of the words.
@@ -52,7 +64,7 @@ def nearest_of_group(
     for number in torch.unique(group[words]).tolist():
         members = (group[words] == number).nonzero().flatten()
         chosen[members] = words[members][nearest(every[members], k)]
-    return words, chosen
+    return Neighbours(words, chosen)
 
 
 def logits_of(learner: Learner, experience: Experience, words: Tensor, batch_size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from cl.models.network import MASKED
 from cl.strategies.plugin import Learner
-from cl.strategies.taught import Taught
+from cl.strategies.taught import BATCH_SIZE, Taught
 from cl.types import Batch, Experience, Output, Step
 
 
@@ -30,6 +31,12 @@ class View:
         """√(old columns / new columns), O not counted."""
         known = self.old.shape[1]
         return float((max(known - 1, 1) / max(self.output.logits.shape[1] - known, 1)) ** 0.5)
+
+    def share_of_sentence(self, some: Tensor, words: Tensor) -> Tensor:
+        """`some` for each of `words` in the sentence of each word, `[N]`; both bool `[N]`. None count as one."""
+        rows = self.output.targets.rows
+        together = (rows[:, None] == rows).to(self.old)
+        return (together @ some.to(self.old)) / (together @ words.to(self.old)).clamp(min=1)
 
 
 @dataclass
@@ -57,6 +64,11 @@ class TaughtOutside(Taught):
         """The teacher's output for a batch's words."""
         output = self.ask(batch)["token"]
         return replace(output, logits=_without_told(learner, experience, output.raw))
+
+    def guesses(self, learner: Learner, experience: Experience) -> Iterator[Output]:
+        """The teacher's outputs for this rank's share of an experience's words."""
+        for batch in learner.each(learner.store.dataset(experience.index, "train"), BATCH_SIZE):
+            yield self.guess(learner, experience, batch)
 
     def look(self, learner: Learner, step: Step, old: Tensor | None = None) -> View | None:
         """The view of a step, None where the teacher has no say. Also kept for the loss of the same step.

@@ -18,9 +18,10 @@ from torch.nn.functional import log_softmax, normalize, softmax
 from cl.build import Prepared, build_learner, build_strategy, prepare
 from cl.data.collate import collate
 from cl.models.network import MASKED
-from cl.strategies import STRATEGIES, cfner
+from cl.strategies import STRATEGIES
+from cl.strategies import neighbours as module
 from cl.strategies.functional import attention_distances, cross_entropy
-from cl.strategies.neighbours import logits_of, nearest
+from cl.strategies.neighbours import Neighbours, logits_of, nearest
 from cl.strategies.plugin import Strategy
 from cl.streams import protocols
 from cl.streams.scenarios import by_corpus
@@ -152,24 +153,24 @@ def test_extendner_is_its_formula() -> None:
 @pytest.mark.parametrize("progress", [0.0, 0.5, 0.9])
 def test_cfner_is_its_formula(monkeypatch: pytest.MonkeyPatch, progress: float) -> None:
     plugin, learner, step = by_hand("cfner", progress=progress, num_neighbours=2)
-    plugin.words = torch.tensor([10, 20, 40, 50, 60, 90])
-    neighbours = {1: (5, 6), 5: (1, 6), 6: (5, 1), 2: (4, 9), 4: (2, 9)}
-    plugin.nearest = torch.tensor([[10 * k for k in neighbours.get(n, (0, 0))] for n in (1, 2, 4, 5, 6, 9)])
+    around = {1: (5, 6), 5: (1, 6), 6: (5, 1), 2: (4, 9), 4: (2, 9)}
+    near = torch.tensor([[10 * k for k in around.get(n, (0, 0))] for n in (1, 2, 4, 5, 6, 9)])
+    plugin.neighbours = Neighbours(torch.tensor([10, 20, 40, 50, 60, 90]), near)
     said = torch.randn(10, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(cfner, "logits_of", lambda learner, experience, words, size: said[words // 10])
+    monkeypatch.setattr(module, "logits_of", lambda learner, experience, words, size: said[words // 10])
     changed = plugin.on_step(learner, step)
     assert changed.outputs["token"].targets.weights.tolist() == [0.0 if n in MINE else 1.0 for n in range(9)]
     total = 0.0
     for n in MINE:
         p, q = softmax(STUDENT[n], 0), softmax(TEACHER[n], 0)
         if n not in OUTSIDE:
-            around = sum(softmax(said[k], 0) for k in neighbours[n]) / 2
-            total += -log(float((p + around)[LABELS[n]]) / 2)
+            votes = sum(softmax(said[k], 0) for k in around[n]) / 2
+            total += -log(float((p + votes)[LABELS[n]]) / 2)
             continue
         p = p[:3]
         if int(q.argmax()) > 0 and float(q.max()) >= 0.9 * (1 - progress):
-            around = sum(softmax(said[k][:3], 0) for k in neighbours[n]) / 2
-            p = (p + around) / 2
+            votes = sum(softmax(said[k][:3], 0) for k in around[n]) / 2
+            p = (p + votes) / 2
             q = softmax(TEACHER[n] / 0.001 ** (1 - progress), 0)
         known = [c for c in range(3) if q[c] > 0]
         total += 2.0 * sqrt(2 / 2) * sum(float(q[c]) * (log(float(q[c])) - log(float(p[c]))) for c in known)
@@ -274,7 +275,7 @@ def test_what_is_taken_from_the_data_survives_a_restart(ner: Prepared, name: str
     resumed.restore(state)
     assert_same(resumed.strategy.state_dict(), end.plugins)
     plugin: Any = resumed.strategy.plugins[name]
-    assert len(plugin.words if name == "cfner" else plugin.bounds)
+    assert len(plugin.neighbours.words if name == "cfner" else plugin.bounds)
     learn(resumed, config_of(name), 2, ner)
 
 
