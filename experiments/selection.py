@@ -2,8 +2,8 @@
 
     CL_DATA=path/to/data python experiments/selection.py configs/run/intent_classes.yaml 4 key=value …
 
-trains every strategy of `GRID` at each of its strengths on the first 4 experiences, and prints each end's
-average score. The test split is never read: `evaluate.split` is valid.
+trains the strategies of the config that stand in `GRID`, at each of its strengths, on the first 4 experiences, and
+prints each end's average score. The test split is never read: `evaluate.split` is valid.
 """
 
 import sys
@@ -29,11 +29,10 @@ def main(path: str, first: str, *overrides: str) -> None:
     config = load(Path(path), [*overrides, f"seeds=[{SEED}]", "evaluate.split=valid"])
     config.stream.order = [experience.name for experience in build_stream(config.stream).experiences[: int(first)]]
     config.run.dir = f"{config.run.dir or 'runs/' + Path(path).stem}-selection"
-    memory = {"der++": config.strategies.get("der++", {}).get("der++", {})}
     config.strategies = {"finetune": {}} | {
-        f"{name} {strength:g}": {name: {**memory.get(name, {}), "strength": strength}}
-        for name, strengths in GRID.items()
-        for strength in strengths
+        f"{name} {strength:g}": {name: {**plugins[name], "strength": strength}}
+        for name, plugins in config.strategies.items()
+        for strength in GRID.get(name, ())
     }
     run(config)
 
