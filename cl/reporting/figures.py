@@ -52,17 +52,19 @@ def compose(chart: Chart, theme: Theme) -> Figure:
     """The chart as one figure. To be saved under the same `settings`, as `save` does."""
     columns = min(chart.columns, len(chart.panels))
     rows = math.ceil(len(chart.panels) / columns)
-    figure = Figure(figsize=(chart.size[0] * columns, chart.size[1] * rows + 0.3), layout="constrained")
+    width, height = chart.size[0] * columns, chart.size[1] * rows
+    labels = [plain(label, 40) for label in chart.legend]
+    widest = 0.6 + 0.08 * max(map(len, labels), default=0)  # inches, about
+    fit = min(max(1, int(width / widest)), max(1, len(labels)))
+    height += 0.17 * math.ceil(len(labels) / fit)  # a legend takes nothing from the panels
+    figure = Figure(figsize=(width, height + 0.1), layout="constrained")
     for i, panel in enumerate(chart.panels, start=1):
         axes = figure.add_subplot(rows, columns, i)
         axes.set_title(plain(panel.title, int(chart.size[0] * 12)))
         panel.draw(axes, theme)
     if chart.legend:
         handles = [_swatch(style, theme) for style in chart.legend.values()]
-        labels = [plain(label, 40) for label in chart.legend]
-        widest = 0.6 + 0.08 * max(map(len, labels))  # inches, about
-        fit = max(1, int(figure.get_figwidth() / widest))
-        figure.legend(handles, labels, loc="outside upper left", frameon=False, ncols=min(fit, len(labels)))
+        figure.legend(handles, labels, loc="outside upper left", frameon=False, ncols=fit)
     return figure
 
 
