@@ -31,6 +31,7 @@ SECTIONS = {
     "experience": "experience",
     "scaling": "scaling",
     "run": "whole_run",
+    "together": "together",
 }
 
 
