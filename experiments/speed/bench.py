@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from cl.cell import environment
 
 SECTIONS = {
+    "start": "start",
     "step": "step",
     "overhead": "overhead",
     "plugins": "plugins",
