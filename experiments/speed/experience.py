@@ -1,4 +1,4 @@
-"""The fixed cost of an experience: one of a single step, less a step."""
+"""The fixed cost of an experience after the first: one of a single step, less a step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MORE = 10  # steps of the longer experience, beyond the first
 
 def run(bench: Bench, report: Report) -> None:
     """Everyone trains on the same batch once, and 1 + MORE times."""
-    config, prepared = bench.prepare("sequence", train=BATCH)
+    config, prepared = bench.prepare("domains", train=BATCH)
     store = prepared.evaluator.store
     texts = texts_of(store.dataset(0, "train"))
-    model = Peer(bench.backbone, "sequence", store.num_columns[0]["sequence"], store.pad, bench.bf16)
+    model = Peer(bench.backbone, "sequence", store.num_columns[1]["sequence"], store.pad, bench.bf16)
 
     def ours(steps: int) -> Figures:
-        return cell(replace(config, trainer=config.trainer | {"max_epochs": steps}), prepared)[0]
+        return cell(replace(config, trainer=config.trainer | {"max_epochs": steps}), prepared)[1]
 
     def ours_without_test() -> Figures:
         one = ours(1)
