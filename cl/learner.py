@@ -130,18 +130,20 @@ class Learner(LightningModule):
         return self.num_steps / self.plan.num_steps
 
     def on_train_start(self) -> None:
+        self._clock = time.perf_counter()
         if not self.num_steps:
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
+                self.cost.evaluate_seconds += self.lap()
             self.strategy.notify("before_experience", self, self.experience)
-        self._clock = time.perf_counter()
+            self.cost.plugin_seconds += self.lap()
 
     def on_train_end(self) -> None:
         self.cost.train_seconds += self.lap()
         self.strategy.notify("after_experience", self, self.experience)
-        self.cost.plugin_seconds = self.lap()
+        self.cost.plugin_seconds += self.lap()
         self.row, self.pooled = self.evaluate("test")
-        self.cost.evaluate_seconds = self.lap()
+        self.cost.evaluate_seconds += self.lap()
         self.cost.num_steps = self.num_steps
 
     # -------------------------------------------------------------------------------------------- a step

@@ -46,6 +46,7 @@ class CFNER(TaughtOutside):
             raise ValueError("needed: balance ≥ 0, num_neighbours ≥ 1, 0 < temperature ≤ 1, 0 ≤ confidence < 1")
 
     def before_experience(self, learner: Learner, experience: Experience) -> None:
+        super().before_experience(learner, experience)
         if not self.teaches(learner, experience):
             return
         group = torch.zeros(len(learner.store.labels), dtype=torch.int64)  # 1: an entity, 2: an O called an old type

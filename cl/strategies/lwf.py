@@ -11,7 +11,7 @@ from torch import Tensor
 from cl.strategies.functional import distillation
 from cl.strategies.plugin import Learner
 from cl.strategies.taught import Taught
-from cl.types import Kind, Output, Step
+from cl.types import Experience, Kind, Output, Step
 
 
 @dataclass
@@ -28,6 +28,9 @@ class LwF(Taught):
 
     strength: float = 1.0
     temperature: float = 2.0
+
+    def before_experience(self, learner: Learner, experience: Experience) -> None:
+        self.ask_ahead(learner)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         if self.teacher is None:

@@ -60,6 +60,10 @@ class TaughtOutside(Taught):
         knows = self.teacher is not None and "token" in self.teacher.heads
         return knows and experience.kind == "token" and learner.store.own[experience.index] is None
 
+    def before_experience(self, learner: Learner, experience: Experience) -> None:
+        if self.teaches(learner, experience):
+            self.ask_ahead(learner)
+
     def guess(self, learner: Learner, experience: Experience, batch: Batch) -> Output:
         """The teacher's output for a batch's words."""
         output = self.ask(batch)["token"]

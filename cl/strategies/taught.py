@@ -38,6 +38,11 @@ class Taught(Plugin):
             outputs: Outputs = self.teacher.to(batch.row.device)(batch)  # a checkpoint brings it on the CPU
         return outputs
 
+    def ask_ahead(self, learner: Learner) -> None:
+        """Asks the teacher of all of the experience's data: for `before_experience`, so that no step waits for it."""
+        if self.teacher is not None:
+            self._said = self._ask_of_all(learner)
+
     def old_logits(self, learner: Learner, batch: Batch) -> dict[Kind, Tensor]:
         """The teacher's logits, without any mask, for a batch's targets: `[N, C']` of each kind that it knows.
 
