@@ -32,7 +32,7 @@ MOST = {
     ("scaling", "cl ewc after the most"): 1.35,
     **{("plugins", f"{kind}: ewc, step"): 1.25 for kind in ("token", "sequence")},
     **{("plugins", f"{kind}: si, step"): 1.5 for kind in ("token", "sequence")},
-    **{("plugins", f"{kind}: ewc, upkeep"): 2.0 for kind in ("token", "sequence")},
+    **{("plugins", f"{kind}: ewc, upkeep"): 2.5 for kind in ("token", "sequence")},
     **{("plugins", f"{kind}: replay, token"): 1.25 for kind in ("token", "sequence")},
 }
 
