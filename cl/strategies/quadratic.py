@@ -54,7 +54,7 @@ class Quadratic:
             distance = here - there
             slope = distance * weight
             values.append(torch.dot(slope, distance))
-            into.add_(slope, alpha=2 * factor)
+            into.add_(slope.mul_(2 * factor))  # not as `alpha`, which refuses what float32 cannot hold
 
         with torch.no_grad():
             for name, p, a, m in self._held(parameters):

@@ -71,7 +71,7 @@ def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: di
     for _ in range(kills):
         process = start(tmp_path, *again(tmp_path))
         wait_for_training(process, tmp_path, beyond=progress(tmp_path))
-        time.sleep(rng.expovariate(1 / 0.3))
+        time.sleep(rng.expovariate(1 / 0.12))
         assert process.poll() is None, "it finished before it could be killed: train for longer"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
