@@ -80,7 +80,7 @@ def embeddings_of(network: Network) -> set[str]:
 
 
 def inner(a: Tensors, b: Tensors) -> Tensor:
-    """Σ aᵢ·bᵢ over the names of `b`, without a copy of their products."""
+    """Σ aᵢ·bᵢ over the names of `b`, of tensors of the same shapes, in the precision of `b`: a scalar."""
     return torch.stack([torch.dot(a[name].flatten().to(y.dtype), y.flatten()) for name, y in b.items()]).sum()
 
 

@@ -33,7 +33,7 @@ class View:
         return float((max(known - 1, 1) / max(self.output.logits.shape[1] - known, 1)) ** 0.5)
 
     def share_of_sentence(self, some: Tensor, words: Tensor) -> Tensor:
-        """`some` for each of `words` in the sentence of each word, `[N]`; both bool `[N]`. None count as one."""
+        """`some` over `words` (both bool `[N]`), counted in the sentence of each word, `[N]`; over 1 if none are."""
         rows = self.output.targets.rows
         together = (rows[:, None] == rows).to(self.old)
         return (together @ some.to(self.old)) / (together @ words.to(self.old)).clamp(min=1)

@@ -23,7 +23,7 @@ class SI(Anchored):
     `strength` ≥ 0 weighs ½ Σ Ω(θ − θ*)² (half of the paper's 2c), usual values are 0.1 to 100. Ω adds up, by
     experience, −Σ g·Δθ / ((θ − θ₀)² + `damping`), where positive: g is the gradient of the loss without any penalty,
     reduced over ranks and not yet clipped, Δθ the step that was made, θ − θ₀ the way in all.
-    Cost: six copies of the parameters (four of embeddings), time × 1.05; no pass over the data. When to use it: as
+    Cost: six copies of the parameters (four of embeddings), time × 1.2; no pass over the data. When to use it: as
     EWC, where a pass after each experience is not to be had.
     """
 

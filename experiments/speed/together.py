@@ -25,14 +25,15 @@ from cl.models.backbone import Scratch
 
 CORES = len(os.sched_getaffinity(0))
 SEEDS = list(range(min(4, max(2, CORES))))
-IN_TURN, AT_ONCE, STACKED = "one after another", "at once, a process each", "stacked by vmap, a step"
-TINY = {"hidden": 64, "layers": 2, "heads": 2}
+IN_TURN, AT_ONCE, STACKED = "one after another", "at once, a process each", "stacked by vmap"
+TINY = Scratch(hidden=64, layers=2, heads=2, vocabulary=1000)
+LONG = 16  # tokens of a text in bare steps
 
 
 def run(bench: Bench, report: Report) -> None:
     """A table of whole commands, and one of bare steps."""
     toy = ToyConfig(domains=3, types=0, num_train=bench.size(640, 160), num_test=100)
-    network = NetworkConfig(max_length=64, scratch=Scratch(vocabulary=1000, **TINY))
+    network = NetworkConfig(max_length=64, scratch=TINY)
     tiny = replace(bench.plain(epochs=3), stream=StreamConfig(toy=toy), network=network)
     backbone, _ = bench.prepare("sentences", bench.size(96, 24), bench.size(60, 10))
     rows: list[list] = []
@@ -44,7 +45,8 @@ def run(bench: Bench, report: Report) -> None:
     columns = ["", f"{IN_TURN}, s", f"{AT_ONCE}, s", "× as fast at once"]
     report.table(f"{len(SEEDS)} seeds, whole commands with their imports, {CORES} cores", columns, rows)
 
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256}
+    sizes = {"hidden_size": TINY.hidden, "num_hidden_layers": TINY.layers, "num_attention_heads": TINY.heads}
+    sizes |= {"intermediate_size": 4 * TINY.hidden, "vocab_size": TINY.vocabulary}
     architectures = {"tiny network": BertConfig(**sizes), "the backbone": AutoConfig.from_pretrained(bench.backbone)}
     rows = []
     for name, architecture in architectures.items():
@@ -74,9 +76,6 @@ def _commands(config: Config, at_once: bool) -> float:
                 raise RuntimeError("a run failed")
 
         return whole(work)
-
-
-LONG = 16
 
 
 def _inputs(vocabulary: int) -> tuple[Tensor, Tensor]:
