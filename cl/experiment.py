@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from cl.allocator import freed_memory_kept
 from cl.build import Prepared, build_strategy, num_processes, prepare
 from cl.cell import Cell, CellRun, cells_of
 from cl.config import Config, load, to_yaml
@@ -105,7 +106,7 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, discard: bool, console:
     for warning in prepared.warnings:
         _say(console, f"warning: {warning}", "yellow")
     failed, stop = [], StopRequest()
-    with stop.listening():
+    with stop.listening(), freed_memory_kept():
         for cell in cells:
             try:
                 _run_one(cell, prepared, discard, console, stop)

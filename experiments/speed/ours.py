@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,9 @@ from rich.console import Console
 from timing import Figures
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
 
+from cl.allocator import freed_memory_kept
 from cl.build import Prepared, build_learner
 from cl.cell import CellRun, cells_of
 from cl.config import Config
@@ -80,7 +81,7 @@ class Cell(CellRun):
 
 def cell(config: Config, prepared: Prepared, **options: bool) -> list[Figures]:
     """A whole run: what each experience cost."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, freed_memory_kept():  # as `cl run` does
         return list(Cell(config, prepared, folder, **options).experiences_done())
 
 
@@ -96,15 +97,18 @@ def same_batches(config: Config, prepared: Prepared) -> float:
     learner, loader = ready(config, prepared)
     batches, network = list(loader), learner.network
     optimizer = learner.training_options.optimizer_of(network, 0, fused=True)
-    started = time.perf_counter()
+    with freed_memory_kept():
+        return whole(lambda: _train(network, optimizer, batches, config.trainer["precision"] == "bf16-mixed"))
+
+
+def _train(network: Network, optimizer: Optimizer, batches: list[Batch], bf16: bool) -> None:
     for batch in batches:
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.trainer["precision"] == "bf16-mixed"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             (output,) = network(batch).values()
             loss = cross_entropy(output.logits, output.targets.labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return time.perf_counter() - started
 
 
 def batches_alone(config: Config, prepared: Prepared) -> float:
