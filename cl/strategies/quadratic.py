@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
-BLOCK = 2**20  # numbers at a time: what is larger takes new memory from the system at every step
 
 
 @dataclass
@@ -46,27 +45,20 @@ class Quadratic:
     def pull(self, parameters: Tensors, gradients: Tensors, factor: float) -> Tensor:
         """`factor` times the value at these parameters, whose gradient is added to `gradients` in place.
 
-        Rows that a head has grown since are free. Value and gradient share a pass: on a CPU it is memory that counts.
+        Rows that a head has grown since are free. Value and gradient share a pass: what is slow here is memory.
         """
         values = []
 
-        def add(here: Tensor, there: Tensor, weight: Tensor, into: Tensor) -> None:
-            distance = here - there
-            slope = distance * weight
-            values.append(torch.dot(slope, distance))
-            into.add_(slope.mul_(2 * factor))  # not as `alpha`, which refuses what float32 cannot hold
-
         with torch.no_grad():
             for name, p, a, m in self._held(parameters):
-                known = (p.flatten(), m.flatten(), a.flatten())
+                distance = p - m
+                slope = distance * a
+                values.append(torch.dot(slope.flatten(), distance.flatten()))
+                slope.mul_(2 * factor)  # not as `alpha`, which refuses what float32 cannot hold
                 if name in self.rows:
-                    of_rows = torch.zeros_like(a, dtype=gradients[name].dtype)
-                    add(*known, of_rows.view(-1))
-                    gradients[name].index_add_(0, self.rows[name], of_rows)
-                    continue
-                every = (*known, _first_rows(gradients[name], a).view(-1))
-                for block in zip(*(torch.split(t, BLOCK) for t in every), strict=True):
-                    add(*block)
+                    gradients[name].index_add_(0, self.rows[name], slope.to(gradients[name].dtype))
+                else:
+                    _first_rows(gradients[name], a).add_(slope)
             return factor * (torch.stack(values).sum() + self.constant)
 
     def whole(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ FINETUNE, WIDE = "finetune", "finetune, batch 32"
 # They train on 16 remembered beside 16 new examples, as many as finetuning with batches of 32.
 ADDING = ("replay", "der", "der++", "er-ace")
 LOOKING = ("ewc", "mas")  # once more at all examples, for a Fisher information or an importance
-GOALS = {"l2": "step ≤ 1.05", "ewc": "step ≤ 1.05, upkeep ≤ 1.4", "si": "step ≤ 1.05", "mas": "upkeep ≤ 1.4"}
+GOALS = {"ewc": "step ≤ 1.05, upkeep ≤ 1.4", "si": "step ≤ 1.05", "mas": "upkeep ≤ 1.4"}
 GOALS |= {"lwf": "step ≤ 1.05", "agem": "step ≤ 2"} | dict.fromkeys(ADDING, "token ≤ 1.1")
 
 
