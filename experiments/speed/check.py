@@ -15,7 +15,7 @@ LEAST = {
     ("step", "sequence: cl / same batches"): 0.9,
     ("step", "token: cl / padded"): 4.0,
     ("step", "sequence: cl / padded"): 4.0,
-    ("step", "token: cl / dynamic"): 1.3,
+    ("step", "token: cl / dynamic"): 1.4,
     ("step", "sequence: cl / dynamic"): 1.3,
     ("evaluation", "sentences: cl / padded"): 8.0,
     ("evaluation", "reviews: cl / padded"): 1.1,
@@ -29,10 +29,10 @@ MOST = {
     ("overhead", "token: data path, % of a step"): 1.0,
     ("overhead", "sequence: data path, % of a step"): 1.0,
     ("experience", "seconds of cl"): 0.1,
-    ("scaling", "cl ewc after the most"): 1.35,
+    ("scaling", "cl ewc after the most"): 1.25,
     **{("plugins", f"{kind}: ewc, step"): 1.25 for kind in ("token", "sequence")},
     **{("plugins", f"{kind}: si, step"): 1.5 for kind in ("token", "sequence")},
-    **{("plugins", f"{kind}: ewc, upkeep"): 2.5 for kind in ("token", "sequence")},
+    **{("plugins", f"{kind}: ewc, upkeep"): 1.8 for kind in ("token", "sequence")},
     **{("plugins", f"{kind}: replay, token"): 1.25 for kind in ("token", "sequence")},
 }
 
