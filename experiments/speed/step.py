@@ -25,7 +25,7 @@ def run(bench: Bench, report: Report) -> None:
 
 
 def _of_kind(kind: Kind, bench: Bench, report: Report) -> None:
-    config, prepared = bench.prepare(kind, train=bench.size(320, 48))
+    config, prepared = bench.prepare(kind, train=bench.size(320, 128))
     store = prepared.evaluator.store
     data, pad = store.dataset(0, "train"), store.pad
     texts = texts_of(data)
