@@ -21,7 +21,7 @@ test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults
 
-test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 10 quiet minutes
+test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 12 quiet minutes
 	@test -d '$(BACKBONE)' || { echo "Name the folder of a BERT-like encoder: make test-speed BACKBONE=path" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python experiments/speed/bench.py --backbone '$(BACKBONE)' --quick --rounds 1 --out runs/speed.json
