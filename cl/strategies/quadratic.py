@@ -45,7 +45,7 @@ class Quadratic:
     def pull(self, parameters: Tensors, gradients: Tensors, factor: float) -> Tensor:
         """`factor` times the value at these parameters, whose gradient is added to `gradients` in place.
 
-        Rows that a head has grown since are free. Value and gradient share a pass: what is slow here is memory.
+        Rows that a head has grown since are free. Value and gradient share a pass.
         """
         values = []
 

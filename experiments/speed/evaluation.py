@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from flops import forward_flops, peak
@@ -40,7 +41,7 @@ def _of_stream(stream: str, bench: Bench, report: Report) -> None:
     turns: dict[str, Callable[[], float]] = {
         PADDED: lambda: score(peer, map(fixed, sets)),
         DYNAMIC: lambda: score(peer, (dynamic(texts, store.pad, BATCH, shuffle=False) for texts in sets)),
-        OURS: lambda: seconds_of_row(learner),
+        OURS: partial(seconds_of_row, learner),
     }
     others = {"padded": PADDED, "dynamic": DYNAMIC}
     if bench.bf16:

@@ -26,6 +26,7 @@ def test_killed_and_resumed(tmp_path: Path, mode: str) -> None:
         process = start(tmp_path, "run", "c.yaml", "run.dir=r", **variables)
         wait_for_training(process, tmp_path)
         time.sleep(0.1)  # three experiences take less than a second
+        assert process.poll() is None, "it finished before it could be killed: train for longer"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         folder = cell(tmp_path)
