@@ -25,6 +25,7 @@ from cl.models.network import Network
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, Strategy
 from cl.streams import check, protocols, scenarios
+from cl.streams.identity import Identity, identity_of
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
@@ -33,11 +34,16 @@ from cl.types import SPLITS, Corpus, Experience, UserError
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all cells of a grid share: the stream, read and encoded once; and what to warn of."""
+    """What all cells of a grid share: the stream, read and encoded once; and what to warn of.
+
+    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
+    """
 
     stream: Stream
     evaluator: Evaluator
     warnings: list[str]
+    identity: list[Identity]
+    encoded: str
 
 
 def build_stream(config: StreamConfig) -> Stream:
@@ -67,7 +73,8 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     warnings = [*check.warnings(stream.experiences), *store.warnings()]
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
-    return Prepared(stream, Evaluator(stream.experiences, store), warnings)
+    identity = identity_of(stream.experiences)
+    return Prepared(stream, Evaluator(stream.experiences, store), warnings, identity, store.fingerprint())
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:

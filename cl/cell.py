@@ -5,38 +5,40 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import resource
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from cl import __version__, checkpoint
+from cl import checkpoint, notices
 from cl.build import Prepared, build_learner
 from cl.callbacks import BestEpoch, Checkpointer, ProgressBar
-from cl.config import Config, to_yaml
+from cl.config import to_yaml
+from cl.environment import environment
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
+from cl.files import write_json, write_text
+from cl.folder import CONFIG, DATA, Cell
 from cl.learner import Diverged
+from cl.notices import Notices
 from cl.ranks import is_first, on_any
 from cl.reporting.console import print_row
-from cl.reporting.files import RunLog, write_json, write_text
+from cl.reporting.files import RunLog
 from cl.reporting.wandb import WandbSink, open_logger
 from cl.signals import Stopped, StopRequest
+from cl.state import FINISHED, RUNNING, State
 from cl.strategies.plugin import stored_bytes
-from cl.streams.protocols import fingerprint
-from cl.types import Experience, UserError
+from cl.streams import protocols
+from cl.streams.identity import fingerprint
+from cl.types import Experience
 
+log = logging.getLogger(__name__)
 ENDS: dict[type[BaseException], str] = {
     Stopped: "interrupted",
     KeyboardInterrupt: "interrupted",
@@ -44,47 +46,19 @@ ENDS: dict[type[BaseException], str] = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """`config` names one strategy and one seed; `folder` is where it leaves its results."""
-
-    config: Config
-    strategy: str
-    seed: int
-
-    @property
-    def folder(self) -> Path:
-        """`<run.dir>/<strategy>/seed<k>`."""
-        assert self.config.run.dir is not None
-        return Path(self.config.run.dir) / self.strategy / f"seed{self.seed}"
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return f"{self.strategy} seed {self.seed}"
-
-
-def cells_of(config: Config) -> list[Cell]:
-    """The cells of a grid, seed by seed, so that a first comparison of all strategies is there early."""
-    return [
-        Cell(replace(config, strategies={name: config.strategies[name]}, seeds=[seed]), name, seed)
-        for seed in config.seeds
-        for name in config.strategies
-    ]
-
-
 class CellRun:
     """A cell while it runs: the learner, the matrix so far, and every sink."""
 
-    def __init__(self, cell: Cell, prepared: Prepared, console: Console, stop: StopRequest) -> None:
+    def __init__(self, cell: Cell, prepared: Prepared, console: Console, told: Notices, stop: StopRequest) -> None:
         self.cell, self.prepared, self.console, self.stop = cell, prepared, console, stop
+        self.notices, self.first_notice = told, len(told.lines)
         self.experiences = prepared.stream.experiences
         self.learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)
         self.learner.asked_to_stop = lambda: stop.made
         names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
         self.matrix = EvaluationMatrix(names, kinds)
         self.cost: list[dict[str, float]] = []
-        self.status = "running"
+        self.state, self.reason = RUNNING, ""
         self.log_position = 0
         self.training: dict[str, Any] | None = (
             None  # the optimizer's state, where a checkpoint broke off in mid-experience
@@ -92,16 +66,16 @@ class CellRun:
 
     def run(self) -> None:
         """From where the checkpoint stands to the end of the stream. Raises `Stopped` where that was asked for."""
-        with self._sinks():
+        with self._recording():
             for experience in self.experiences[self.matrix.num_learnt :]:
                 self._learn(experience)
                 if on_any(self.stop.made):
                     raise Stopped
-            self.status = "finished"
+            self.state = FINISHED
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, if there is one."""
-        state = checkpoint.load_newest(self.cell.folder / "checkpoints")
+        state = checkpoint.load_newest(self.cell.folder / checkpoint.FOLDER)
         if state is None:
             return
         self.matrix = EvaluationMatrix.from_dict(state["matrix"])
@@ -139,7 +113,7 @@ class CellRun:
         if is_first():
             self._save(None)
             self.matrix.save(self.cell.folder / "matrix.json")
-            self._write_metrics()
+            self._write_progress()
             self.wandb.log_row(self.matrix)
             print_row(self.matrix, self.console, self.cell.name)
 
@@ -156,7 +130,8 @@ class CellRun:
             "cost": self.cost,
             "log_position": self.log.position,
         }
-        checkpoint.save(self.cell.folder / "checkpoints", self.matrix.num_learnt, learner.total_steps, state)
+        folder, keep = self.cell.folder / checkpoint.FOLDER, self.cell.config.run.keep
+        checkpoint.save(folder, self.matrix.num_learnt, learner.total_steps, state, keep)
 
     def _note_initial(self) -> None:
         if self.learner.initial is not None and self.matrix.initial is None:
@@ -165,16 +140,13 @@ class CellRun:
     def _warn_of_other_parts(self, trainer: Trainer) -> None:
         parts = trainer.world_size * trainer.accumulate_grad_batches
         if self.training is not None and self.training["num_parts"] != parts:
-            self.console.print(
-                f"warning: {self.cell.name} goes on inside an experience with {parts} shares a batch where it had "
-                f"{self.training['num_parts']}: the same to float tolerance, and dropout draws anew; exact only from "
-                "an experience's start",
-                style="yellow",
+            log.warning(
+                "%s goes on inside an experience with %d shares a batch where it had %d: the same to float tolerance, "
+                "and dropout draws anew; exact only from an experience's start",
+                self.cell.name,
+                parts,
+                self.training["num_parts"],
             )
-
-    def _write_metrics(self) -> None:
-        metrics = summary(self.matrix) if self.matrix.num_learnt else {}
-        write_json(self.cell.folder / "metrics.json", {"status": self.status, "metrics": metrics, "cost": self.cost})
 
     def _trainer(self, experience: Experience) -> tuple[Trainer, ProgressBar]:
         config = self.cell.config
@@ -198,29 +170,50 @@ class CellRun:
         return Trainer(**(ours | theirs)), progress
 
     @contextlib.contextmanager
-    def _sinks(self) -> Iterator[None]:
-        """Opens the sinks on rank 0, and closes them with what became of the run."""
+    def _recording(self) -> Iterator[None]:
+        """Writes down what the cell is, and, on rank 0, what becomes of it; opens and closes the sinks."""
         if not is_first():
             self.wandb = WandbSink(None)
             yield
             return
-        folder, options = self.cell.folder, self.cell.config.wandb
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot write there: {error.strerror}. Choose another run.dir") from error
-        lock = FileLock(folder / ".lock", blocking=False)  # let go by the system however this process ends
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UserError(f"{folder}: another process is running this cell; wait for it, or stop it first") from None
-        write_text(folder / "config.yaml", to_yaml(self.cell.config))
-        write_json(folder / "environment.json", environment(self.cell.seed) | {"split": fingerprint(self.experiences)})
-        self.log = RunLog(folder / "log.csv")
+        self._write_beginning()
+        self.log = RunLog(self.cell.folder / "log.csv")
         self.log.truncate(self.log_position)
-        self._write_metrics()
-        self.wandb = open_logger(
-            folder,
+        self.wandb = self._open_wandb()
+        self.wandb.catch_up(self.matrix)
+        try:
+            yield
+        except BaseException as error:
+            self.state = ENDS.get(type(error), "failed")
+            self.reason = "" if self.state == "interrupted" else f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.log.close()
+            self.wandb.finish(self.matrix, self.state)
+            self._write_progress()
+            notices.keep(self.cell.folder, [*self.prepared.warnings, *self.notices.lines[self.first_notice :]])
+            if self.state == FINISHED:
+                checkpoint.tidy(self.cell.folder / checkpoint.FOLDER, self.cell.config.run.keep)
+
+    def _write_beginning(self) -> None:
+        folder, prepared = self.cell.folder, self.prepared
+        write_text(folder / CONFIG, to_yaml(self.cell.config))
+        write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded})
+        hashes = {"split": protocols.fingerprint(self.experiences), "data": fingerprint(prepared.identity)}
+        write_json(folder / "environment.json", environment(self.cell.seed) | hashes)
+        self._write_progress()
+
+    def _write_progress(self) -> None:
+        """The record that a resumed run reads, and metrics for people."""
+        learnt, folder = self.matrix.num_learnt, self.cell.folder
+        metrics = summary(self.matrix) if learnt else {}
+        write_json(folder / "metrics.json", {"status": self.state, "metrics": metrics, "cost": self.cost})
+        State(self.state, learnt, len(self.experiences), self.reason, os.getcwd()).write(folder)
+
+    def _open_wandb(self) -> WandbSink:
+        options = self.cell.config.wandb
+        return open_logger(
+            self.cell.folder,
             project=options.project,
             entity=options.entity,
             name=self.cell.name,
@@ -229,37 +222,6 @@ class CellRun:
             config=asdict(self.cell.config),
             mode=options.mode,
         )
-        self.wandb.catch_up(self.matrix)
-        try:
-            yield
-        except BaseException as error:
-            self.status = ENDS.get(type(error), "failed")
-            raise
-        finally:
-            self._write_metrics()
-            self.log.close()
-            lock.release()
-            self.wandb.finish(self.matrix, self.status)
-
-
-def environment(seed: int) -> dict[str, Any]:
-    """What a reader needs to run this again: versions, commit, hardware, seed."""
-    packages = ("torch", "lightning", "transformers", "avalanche-lib", "wandb", "omegaconf", "numpy")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return {
-        "seed": seed,
-        "command": " ".join(sys.argv),
-        "cl": __version__,
-        "commit": commit.stdout.strip() or None,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-    }
 
 
 def _peak_memory() -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, tensors and plain values only, the newest two whole ones of a cell.
+"""Checkpoints: whole or absent, tensors and plain values only, the newest two whole ones of a cell while it runs.
 
 A file is named `e<experiences learnt>-s<steps taken>-<digest>.pt`, which sorts by age; the digest of its bytes tells
 a torn or damaged one.
@@ -13,20 +13,25 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 log = logging.getLogger(__name__)
+FOLDER = "checkpoints"  # in that of a cell
 KEPT = 2
+Keep = Literal["final", "none", "all"]
 
 
 class NoSpace(RuntimeError):
     """The disk has no room for a checkpoint; those written before are whole."""
 
 
-def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -> None:
-    """Writes a checkpoint under a temporary name, syncs, renames, and drops all but it and the whole one before."""
+def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any], keep: Keep = "final") -> None:
+    """Writes a checkpoint under a temporary name, syncs, renames, and drops all but it and the whole one before.
+
+    With `keep` all, those that end an experience stay too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     memory = io.BytesIO()
     torch.save(state, memory)
@@ -49,14 +54,24 @@ def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any]) -
         ) from error
     os.replace(temporary, path)
     _sync(folder)
-    kept = 1
+    kept, ends = 1, _ends(folder) if keep == "all" else ()
     for old in reversed(_files(folder)):
-        if old == path:
+        if old == path or old in ends:
             continue
         if kept < KEPT and _whole(old) is not None:
             kept += 1
         else:
             old.unlink()
+
+
+def tidy(folder: Path, keep: Keep) -> None:
+    """What stays of a finished cell's checkpoints: the final one, none, or one of the end of each experience."""
+    if keep == "none":
+        shutil.rmtree(folder)
+        return
+    stays = _ends(folder) if keep == "all" else _files(folder)[-1:]
+    for path in set(_files(folder)) - set(stays):
+        path.unlink()
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
@@ -72,6 +87,14 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("e*-s*-*.pt"))
+
+
+def _ends(folder: Path) -> list[Path]:
+    """The checkpoints that were saved at the end of an experience: the first with each number of them learnt."""
+    first: dict[str, Path] = {}
+    for path in _files(folder):
+        first.setdefault(path.name.partition("-")[0], path)
+    return [path for learnt, path in first.items() if learnt != "e0000"]
 
 
 def _whole(path: Path) -> bytes | None:

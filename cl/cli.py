@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a failure of ours or of a cell, 2 the user's mistake, 130 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,15 +21,33 @@ app = typer.Typer(
 )
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Beat the YAML.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]
+Only = Annotated[str, typer.Option(metavar="NAME,...", help="These strategies alone.")]
+Seeds = Annotated[str, typer.Option(metavar="K,...", help="These seeds alone.")]
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of the command itself."""
+    if version:
+        from cl import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.command()
-def run(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Train through the stream, every strategy and seed; evaluate after every experience; write the report."""
+def run(config: ConfigFile, overrides: Overrides = None, only: Only = "", seed: Seeds = "") -> None:
+    """Train through the stream, every strategy and seed; evaluate after every experience; write the report.
+
+    Cells that were interrupted or failed go on from their last checkpoint; finished ones are left alone.
+    """
     from cl import config as configuration
     from cl import experiment
 
-    experiment.run(configuration.load(config, overrides or []))
+    experiment.run(configuration.load(config, overrides or []), only=_words(only), seeds=_numbers(seed))
 
 
 @app.command()
@@ -41,26 +60,49 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def resume(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")],
-    overrides: Overrides = None,
-) -> None:
-    """Go on with an interrupted or failed run, each cell from its last checkpoint.
+def resume(folder: RunFolder, overrides: Overrides = None, only: Only = "", seed: Seeds = "") -> None:
+    """Go on with all that was ever asked for in a run folder and is not finished, each cell from its last checkpoint.
 
-    Options of trainer and training may change on the way: trainer.devices=2 changes no result from the next
-    experience on; others do, and a warning names them.
+    Relative paths in the config mean what they meant when the run began. Options of trainer and training may change on
+    the way: trainer.devices=2 changes no result from the next experience on; others do, and a warning names them.
     """
-    from cl import config as configuration
     from cl import experiment
-    from cl.types import UserError
 
-    whole = (folder / "grid.yaml").exists()
-    file = folder / ("grid.yaml" if whole else "config.yaml")
-    if not file.exists():
-        raise UserError(f"{folder}: no run is here (no grid.yaml or config.yaml): give the folder that `cl run` wrote")
-    config = configuration.load(file, overrides or [])
-    config.run.dir = str(folder if whole else folder.resolve().parent.parent)
-    experiment.run(config, resume=True, changed=bool(overrides), compare=whole)
+    folder = _as_it_began(folder, overrides or [])
+    experiment.resume(folder, overrides or [], only=_words(only), seeds=_numbers(seed))
+
+
+def _as_it_began(folder: Path, overrides: list[str]) -> Path:
+    """Goes to the folder that the run was started in, if it is still there; the run folder as seen from there."""
+    from cl.folder import CELLS
+    from cl.state import state_of
+
+    states = (state_of(file.parent) for file in [folder / "config.yaml", *sorted(folder.glob(CELLS))])
+    began = next((Path(state.started_in) for state in states if state and state.started_in), Path.cwd())
+    if not began.is_dir() or began == Path.cwd():
+        return folder
+    folder = folder.resolve()
+    # Other ranks are started with this command line, in that folder.
+    sys.argv[1:] = ["resume", str(folder), *overrides]
+    os.chdir(began)
+    return folder
+
+
+@app.command()
+def status(folder: RunFolder) -> None:
+    """Show the cells of a run folder: their states, how far they are, and what they hold on disk."""
+    from cl.inspection import show_status
+
+    show_status(folder)
+
+
+@app.command()
+def clean(folder: RunFolder) -> None:
+    """Delete the checkpoints of finished cells; results stay. (With run.keep=none they go as soon as a cell ends.)"""
+    from cl.folder import clean as clean_folder
+    from cl.reporting.cost import size
+
+    typer.echo(f"{folder}: {size(clean_folder(folder))} freed")
 
 
 @app.command()
@@ -93,6 +135,17 @@ def streams() -> None:
     from cl.inspection import list_streams
 
     list_streams()
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: give whole numbers, such as --seed 0,1") from error
 
 
 def main() -> None:

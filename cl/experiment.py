@@ -3,134 +3,181 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
-import shutil
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any
 
 import torch
+from filelock import FileLock
 from rich.console import Console
 
 from cl.allocator import freed_memory_kept
 from cl.build import Prepared, build_strategy, num_processes, prepare
-from cl.cell import Cell, CellRun, cells_of
-from cl.config import Config, load, to_yaml
+from cl.cell import CellRun
+from cl.config import Config, completed, to_yaml
+from cl.files import write_text
+from cl.folder import (
+    CONFIG,
+    Cell,
+    ask_for,
+    cells_in,
+    cells_of,
+    chosen,
+    discard,
+    refuse_other_config,
+    refuse_other_data,
+    usable,
+)
 from cl.learner import Diverged
+from cl.notices import Notices
 from cl.ranks import is_first, on_any
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
-from cl.reporting.files import read_json, write_text
 from cl.reporting.report import write_report
 from cl.signals import Stopped, StopRequest
+from cl.state import holding, is_finished
 from cl.streams.stream import Stream
 from cl.types import UserError
 
-# How a batch is dealt out is no part of the question: by split invariance the answer is the same.
-DEALING = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches")}
+log = logging.getLogger(__name__)
 
 
 class CellsFailed(RuntimeError):
     """Some cells of the grid failed; the others are finished."""
 
 
-def run(
-    config: Config,
-    *,
-    resume: bool = False,
-    changed: bool = False,
-    compare: bool = True,
-    stream: Stream | None = None,
-) -> None:
-    """Runs every cell that is not finished, then writes the comparing report.
+def run(config: Config, *, only: Sequence[str] = (), seeds: Sequence[int] = (), stream: Stream | None = None) -> None:
+    """Runs every cell that is not finished, from its last checkpoint if it has one, then writes the comparison.
 
-    Where going on would lose or mix results, it is refused before anything starts. A cell that fails does not stop
-    the others: `CellsFailed` names it at the end. `changed`: a resumed cell may go on with other options of training
-    than it began with. `compare`: write the report over all cells. `stream` stands in for the configured one.
+    `only`, `seeds`: the strategies and seeds to run, default all. Where going on would lose or mix results, it is
+    refused before anything starts. A cell that fails does not stop the others: `CellsFailed` names it at the end.
+    `stream` stands in for the configured one.
     """
+    config = completed(config)
+    folder = usable(str(config.run.dir))
+    cells = chosen(cells_of(config), only, seeds)
+    _run(Grid(folder, cells, discards=config.run.overwrite, compares=True, stream=stream))
+
+
+def resume(folder: Path, overrides: Sequence[str] = (), *, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> None:
+    """Goes on with every cell of a run folder that is not finished; or with one, if `folder` is that of a cell.
+
+    An override of `training` or `trainer` lets unfinished cells go on with other options than they began with.
+    """
+    cells = chosen(cells_in(folder, overrides), only, seeds)
+    run_folder = Path(str(cells[0].config.run.dir))
+    whole = run_folder.resolve() == folder.resolve()
+    _run(Grid(run_folder, cells, may_change=bool(overrides), compares=whole))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is asked for: some cells of a run folder. `discards`: they start anew. `compares`: write the report at the
+    end. `may_change`: unfinished ones may go on with other options of training.
+    """
+
+    folder: Path
+    cells: Sequence[Cell]
+    compares: bool
+    discards: bool = False
+    may_change: bool = False
+    stream: Stream | None = None
+
+
+def _run(grid: Grid) -> None:
     console = Console(quiet=not is_first())
-    for name, plugins in config.strategies.items():
-        build_strategy(plugins, name)
-    discard = config.run.overwrite and not resume
-    config = replace(config, run=replace(config.run, overwrite=False))  # what is written must not discard later
-    folder = _folder(config)
-    cells = cells_of(config)
-    if is_first():
-        for warning in _refuse_mixture(cells, config, discard, resume, changed):
-            _say(console, f"warning: {warning}", "yellow")
-    todo = [cell for cell in cells if discard or _status(cell.folder) != "finished"]
-    if not todo and ((folder / "report.html").exists() or not compare):
-        _say(console, f"{folder}: every cell is finished; nothing to do")
-        return
-    grid = folder / "grid.yaml" if compare else None
-    try:
-        failed = _train(todo, config, stream, discard, grid, console) if todo else []
-    except (Stopped, KeyboardInterrupt) as stop:
-        if isinstance(stop, Stopped) and not is_first():
-            raise SystemExit(0) from stop  # as agreed: a launcher must not take it for a failure and kill rank 0
-        if grid is None or grid.exists():
-            _say(console, f"interrupted; go on with: cl resume {cells[0].folder if grid is None else folder}")
-        raise KeyboardInterrupt from stop
-    if compare and is_first() and len(failed) < len(cells):
-        found = load_cells([folder])
-        report = write_report(found, folder)
-        print_comparison(found, console)
-        _say(console, f"report: {report}")
-    if failed and is_first():  # one is enough to tell; a launcher kills rank 0 if another fails
-        raise CellsFailed("failed: " + "; ".join(failed) + f". Fix the cause, then: cl resume {folder}")
+    notices = Notices(console)
+    with notices.listening():
+        for cell in grid.cells:
+            build_strategy(cell.config.strategies[cell.strategy], cell.strategy)
+        if is_first():
+            refuse_other_config(grid.folder, grid.cells, grid.discards, grid.may_change, log.warning)
+        todo = [cell for cell in grid.cells if grid.discards or not is_finished(cell.folder)]
+        if not todo and ((grid.folder / "report.html").exists() or not grid.compares):
+            _say(console, f"{grid.folder}: every cell is finished; nothing to do")
+            return
+        try:
+            failed = _train(grid, todo, console, notices) if todo else []
+        except (Stopped, KeyboardInterrupt) as stop:
+            if isinstance(stop, Stopped) and not is_first():
+                raise SystemExit(0) from stop  # as agreed: a launcher must not take it for a failure and kill rank 0
+            if grid.cells[0].folder.exists():
+                again = grid.folder if grid.compares else grid.cells[0].folder
+                _say(console, f"interrupted; go on with: cl resume {again}")
+            raise KeyboardInterrupt from stop
+        if grid.compares and is_first() and len(failed) < len(grid.cells):
+            _compare(grid.folder, console)
+        if failed and is_first():  # one is enough to tell; a launcher kills rank 0 if another fails
+            raise CellsFailed("failed: " + "; ".join(failed) + f". Fix the cause, then: cl resume {grid.folder}")
 
 
-def _train(
-    cells: Sequence[Cell], config: Config, stream: Stream | None, discard: bool, grid: Path | None, console: Console
-) -> list[str]:
+def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices) -> list[str]:
     """Trains the cells, once it is clear that they can be trained; those that failed, and why."""
+    config = todo[0].config
     launched = "LOCAL_RANK" in os.environ
     # Processes that failed once cannot be used again: of several cells of several ranks, each gets a group of its own.
-    apart = not launched and num_processes(config.trainer) > 1 and len(cells) > 1
-    prepared = None if apart else prepare(config, stream)
+    apart = not launched and num_processes(config.trainer) > 1 and len(todo) > 1
+    prepared = prepare(config, grid.stream)
     if is_first():
-        for cell in cells if discard else ():
-            shutil.rmtree(cell.folder, ignore_errors=True)
-        if grid is not None:
-            write_text(grid, to_yaml(config))
-    return _run_apart(cells) if prepared is None else _run_here(cells, prepared, discard, console)
+        refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
+        if grid.discards and (gone := discard(todo)):
+            _say(console, f"discarded: {', '.join(gone)}")
+        ask_for(todo)
+    return _run_apart(todo) if apart else _run_here(todo, prepared, grid.discards, console, notices)
 
 
-def _run_here(cells: Sequence[Cell], prepared: Prepared, discard: bool, console: Console) -> list[str]:
-    """The cells that failed, and why."""
+def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Console, notices: Notices) -> list[str]:
+    """The cells that failed, and why. Cells that another process works on are left to it."""
     for warning in prepared.warnings:
-        _say(console, f"warning: {warning}", "yellow")
-    failed, stop = [], StopRequest()
+        log.warning(warning)
+    failed, busy, stop = list[str](), list[str](), StopRequest()
     with stop.listening(), freed_memory_kept():
         for cell in cells:
-            try:
-                _run_one(cell, prepared, discard, console, stop)
-            except UserError:
-                raise
-            except Exception as error:
-                if torch.distributed.is_initialized() and not isinstance(error, Diverged):
-                    raise  # the other ranks wait for this one
-                _say(console, f"{cell.name} failed: {error}", "red")
-                _say(console, traceback.format_exc(), "dim")
-                failed.append(f"{cell.name} ({type(error).__name__}: {error})")
-            finally:
-                gc.collect()  # learner and trainer refer to each other; the next network needs the room
+            with _mine(cell) as mine:
+                if not mine:
+                    busy.append(str(cell.folder))
+                if not mine or (is_first() and is_finished(cell.folder)):  # by another process, since this one looked
+                    continue
+                try:
+                    _run_one(CellRun(cell, prepared, console, notices, stop), anew, stop)
+                except UserError:
+                    raise
+                except Exception as error:
+                    if torch.distributed.is_initialized() and not isinstance(error, Diverged):
+                        raise  # the other ranks wait for this one
+                    _say(console, f"{cell.name} failed: {error}", "red")
+                    _say(console, traceback.format_exc(), "dim")
+                    failed.append(f"{cell.name} ({type(error).__name__}: {error})")
+                finally:
+                    gc.collect()  # learner and trainer refer to each other; the next network needs the room
+    if len(busy) == len(cells):
+        raise UserError(f"{', '.join(busy)}: another process is running this cell; wait for it, or stop it first")
+    if busy:
+        _say(console, f"left to other processes, which are running them: {', '.join(busy)}")
     return failed
 
 
-def _run_one(cell: Cell, prepared: Prepared, discard: bool, console: Console, stop: StopRequest) -> None:
-    run = CellRun(cell, prepared, console, stop)
-    if not discard:  # whether rank 0 has come to delete the old checkpoints or not
+@contextmanager
+def _mine(cell: Cell) -> Iterator[bool]:
+    """Whether this process may run the cell: rank 0 holds its lock meanwhile, and others follow it."""
+    if not is_first():
+        yield True
+        return
+    with holding(cell.folder) as mine:
+        yield mine
+
+
+def _run_one(run: CellRun, anew: bool, stop: StopRequest) -> None:
+    if not anew:  # whether rank 0 has come to delete the old checkpoints or not
         run.restore()
     run.run()
-    if is_first():
-        write_report(load_cells([cell.folder]), cell.folder)
-    if on_any(stop.made):  # while the report was written
+    if on_any(stop.made):  # while the cell came to its end
         raise Stopped
 
 
@@ -138,8 +185,8 @@ def _run_apart(cells: Sequence[Cell]) -> list[str]:
     """The cells that failed, each run by a command of its own."""
     failed = []
     for cell in cells:
-        write_text(cell.folder / "config.yaml", to_yaml(cell.config))
-        process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder)])
+        write_text(cell.folder / CONFIG, to_yaml(cell.config))
+        process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder.resolve())])
         # As SIGTERM, whatever came: from a terminal SIGINT reaches both, and a second one would not let it save.
         with StopRequest(process.terminate).listening():
             code = process.wait()
@@ -152,64 +199,12 @@ def _run_apart(cells: Sequence[Cell]) -> list[str]:
     return failed
 
 
-def _folder(config: Config) -> Path:
-    folder = Path(str(config.run.dir))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"run.dir: cannot write to {folder}: {error.strerror}. Choose another folder") from error
-    there = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    if there and not (folder / "grid.yaml").exists() and not list(folder.glob("*/seed*/config.yaml")):
-        raise UserError(f"run.dir: {folder} holds something that is no run ({sorted(there)[0]}). Choose another folder")
-    return folder
-
-
-def _refuse_mixture(cells: Sequence[Cell], config: Config, discard: bool, resume: bool, told: bool) -> Iterator[str]:
-    """Raises `UserError` where a cell is unfinished or under way, or one in the folder answers another question.
-
-    Yields what is different about a resumed cell, where that is as was `told`.
-    """
-    ours = {cell.folder: cell for cell in cells}
-    for folder in (path.parent for path in sorted(Path(str(config.run.dir)).glob("*/seed*/metrics.json"))):
-        cell = ours.get(folder)
-        if cell and discard:
-            continue
-        changed = differences(asdict(load(folder / "config.yaml")), asdict(cell.config if cell else config))
-        free = ("run", "wandb") if cell else ("run", "wandb", "strategies", "seeds")
-        changed = [key for key in changed if key.split(".")[0] not in free and key not in DEALING]
-        training = all(key.split(".")[0] in ("training", "trainer") for key in changed)
-        if changed and told and cell and training and _status(folder) != "finished":
-            yield f"{cell.name} goes on with another configuration than it began with ({', '.join(changed)} differ)"
-        elif changed:
-            raise UserError(
-                f"{folder} holds a run with another configuration ({', '.join(changed)} differ): choose another "
-                f"run.dir, or {'discard it with run.overwrite=true' if cell else 'delete it'}"
-            )
-        if cell and not resume and (status := _status(folder)) != "finished":
-            raise UserError(
-                f"{folder} holds an unfinished run ({status}): go on with `cl resume {config.run.dir}`, or discard it "
-                "with run.overwrite=true"
-            )
-
-
-def _status(folder: Path) -> str | None:
-    """What became of a cell, None if it never started."""
-    file = folder / "metrics.json"
-    return str(read_json(file).get("status")) if file.exists() else None
-
-
-def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys by which two nested mappings differ."""
-    keys: list[str] = []
-    for key in sorted({*a, *b}, key=str):
-        left, right = a.get(key), b.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            keys += differences(left, right, f"{prefix}{key}.")
-        elif left != right:
-            keys.append(f"{prefix}{key}")
-    return keys
+def _compare(folder: Path, console: Console) -> None:
+    with FileLock(folder / ".report.lock"):  # several processes may come to the end of a grid at once
+        found = load_cells([folder])
+        report = write_report(found, folder)
+    print_comparison(found, console)
+    _say(console, f"report: {report}")
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

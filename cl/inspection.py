@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -14,10 +16,12 @@ from rich.text import Text
 from cl.build import PROTOCOLS, SCENARIOS, build_backbone, build_strategy, build_stream, data_errors, num_processes
 from cl.config import Config
 from cl.data.encode import Encoder
+from cl.folder import entries
 from cl.models.backbone import Backbone
+from cl.reporting.cost import size
 from cl.strategies import STRATEGIES
-from cl.streams import check
-from cl.streams.protocols import fingerprint
+from cl.streams import check, protocols
+from cl.streams.identity import fingerprint, identity_of
 from cl.streams.read import READERS
 from cl.streams.scenarios import columns_after
 from cl.types import SPLITS, Experience, UserError
@@ -25,9 +29,7 @@ from cl.types import SPLITS, Experience, UserError
 
 def inspect(config: Config) -> int:
     """Prints what a run would do and every problem found; the exit code, 2 where it could not start."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a table in a file or a pipe does not wrap
+    console = _console()
     problems: list[str] = []
     for name, plugins in config.strategies.items():
         with _noting(problems):
@@ -51,6 +53,13 @@ def inspect(config: Config) -> int:
     return 2 if problems else 0
 
 
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a table in a file or a pipe does not wrap
+    return console
+
+
 @contextmanager
 def _noting(problems: list[str]) -> Iterator[None]:
     """Notes mistakes of the user's, a line each, instead of stopping at the first."""
@@ -68,7 +77,7 @@ def _inspect_data(experiences: Sequence[Experience], encoder: Encoder, console: 
     for experience in experiences:
         table.add_row(*map(Text, _describe(experience, encoder)))
     console.print(table)
-    _say(console, f"split: {fingerprint(experiences)}")
+    _say(console, f"split: {protocols.fingerprint(experiences)}; data: {fingerprint(identity_of(experiences))}")
     for warning in check.warnings(experiences):
         _say(console, f"warning: {warning}", "yellow")
 
@@ -82,6 +91,23 @@ def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experi
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,}"
     _say(console, text)
+
+
+def show_status(folder: Path) -> None:
+    """A line a cell of a run folder: its state, how far it is, its size on disk."""
+    table = Table("strategy", "seed", "state", "learnt", "size", "of it checkpoints", "reason", box=None)
+    found = list(entries(folder))
+    for entry in found:
+        state = entry.state
+        learnt = f"{state.num_learnt}/{state.num_experiences or '?'}"
+        sizes = (size(entry.num_bytes), size(entry.checkpoint_bytes))
+        cells = (entry.cell.strategy, str(entry.cell.seed), state.name, learnt, *sizes, state.reason)
+        table.add_row(*map(Text, cells))
+    console = _console()
+    console.print(table)
+    counts = Counter(entry.state.name for entry in found)
+    states = ", ".join(f"{number} {name}" for name, number in counts.items())
+    _say(console, f"{len(found)} cell(s): {states}; {size(sum(entry.num_bytes for entry in found))}")
 
 
 def list_strategies() -> None:

@@ -1,6 +1,6 @@
 """The configuration: its schema, and how YAML files and overrides become one."""
 
-from cl.config.load import load
+from cl.config.load import completed, load
 from cl.config.options import did_you_mean, instantiate, locate
 from cl.config.schema import (
     Config,
@@ -21,6 +21,7 @@ __all__ = [
     "StreamConfig",
     "ToyConfig",
     "WandbConfig",
+    "completed",
     "did_you_mean",
     "instantiate",
     "load",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -17,28 +17,49 @@ from cl.config.options import reason
 from cl.config.schema import TRAINER, Config, problems
 from cl.types import UserError
 
+PRIVATE = "x-"  # keys at the top of a file that begin so are the user's own: a place for YAML anchors
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration in a YAML file (and those that its `include` names), with `key=value` overrides on top."""
+    """The configuration in a YAML file (and those that its `include` names), with `key=value` overrides on top.
+
+    Raises `UserError`, which says where each wrong value stands.
+    """
     config = OmegaConf.structured(Config)
-    config.trainer = TRAINER
     for file, content in _files(path):
         for key, value in _leaves(config, content, file):
             _set(config, key, value, f"{file}{_line(file, key)}")
     for override in overrides:
-        _set(config, *_parsed(override), repr(override))
+        key, value = _parsed(override)
+        _set(config, key, value, repr(override), merge=key != "strategies")  # a list of them is the whole list
     if config.run.dir is None:
         config.run.dir = f"runs/{path.stem}"
+    return _checked(config, lambda key: f"{_origin(key, path, overrides)}: ")
+
+
+def completed(config: Config) -> Config:
+    """A configuration made or changed in Python, with what is missing filled in. Raises `UserError` as `load` does."""
+    try:
+        structured = OmegaConf.structured(config)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {reason(error)}") from error
+    if structured.run.dir is None:
+        structured.run.dir = "runs/run"
+    return _checked(structured, lambda key: "")
+
+
+def _checked(config: DictConfig, origin: Callable[[str], str]) -> Config:
+    """The configuration with defaults filled in; `origin` says where a key was set, for errors."""
+    config.trainer = OmegaConf.merge(TRAINER, config.trainer)
     if not config.strategies:
         config.strategies = {"finetune": {}}
     try:
         resolved = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        key = str(error.full_key)
-        raise UserError(f"{_origin(key, path, overrides)}: {key}: {reason(error)}") from error
+        raise UserError(f"{origin(str(error.full_key))}{error.full_key}: {reason(error)}") from error
     assert isinstance(resolved, Config)
     resolved.run.dir = str(Path(str(resolved.run.dir)).expanduser())
-    if found := [f"{_origin(key, path, overrides)}: {key}{problem}" for key, problem in problems(resolved)]:
+    if found := [f"{origin(key)}{key}{problem}" for key, problem in problems(resolved)]:
         raise UserError("\n".join(found))
     return resolved
 
@@ -62,7 +83,8 @@ def _files(path: Path, including: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     included = content.pop("include", None) or []
     names = [included] if isinstance(included, str) else included
     files = [file for name in names for file in _files(path.parent / str(name), (*including, path))]
-    return [*files, (path, {str(key): value for key, value in content.items()})]
+    public = {str(key): value for key, value in content.items() if not str(key).startswith(PRIVATE)}
+    return [*files, (path, public)]
 
 
 def _leaves(config: DictConfig, content: dict[str, Any], file: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -91,9 +113,11 @@ def _parsed(override: str) -> tuple[str, Any]:
         raise UserError(f"{override!r}: {reason(error)}") from error
 
 
-def _set(config: DictConfig, key: str, value: Any, where: str) -> None:
+def _set(config: DictConfig, key: str, value: Any, where: str, merge: bool = True) -> None:
+    if key == "seeds" and isinstance(value, int):
+        value = [value]
     try:
-        OmegaConf.update(config, key, value, merge=True, force_add=False)
+        OmegaConf.update(config, key, value, merge=merge, force_add=False)
     except TypeError as error:  # a list for a mapping, or the other way round
         raise UserError(f"{where}: {key}: write a {'mapping' if isinstance(value, list) else 'list'} here") from error
     except (OmegaConfBaseException, ValueError, IndexError) as error:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
+from cl.checkpoint import Keep
 from cl.config.options import did_you_mean
 from cl.models.backbone import Scratch
 from cl.models.heads import HeadType
@@ -26,13 +27,15 @@ Mode = Literal["online", "offline", "disabled", "shared"]
 class RunConfig:
     """Where results go.
 
-    `dir`: default `runs/<config name>`; `overwrite`: discard the cells that are there; `checkpoint_steps`: optimizer
-    steps between two checkpoints, 0 for as often as costs 1 % of the time.
+    `dir`: default `runs/<config name>`; `overwrite`: discard the cells that are asked for, if they are there;
+    `checkpoint_steps`: optimizer steps between two checkpoints, 0 for as often as costs 1 % of the time; `keep`: which
+    checkpoints of a finished cell stay: the final one, none, or all that end an experience.
     """
 
     dir: str | None = None
     overwrite: bool = False
     checkpoint_steps: int = 0
+    keep: Keep = "final"
 
 
 @dataclass

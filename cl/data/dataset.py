@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -99,6 +100,13 @@ class Store:
         if self.replaced:
             found.append(f"{self.replaced} words have no sub-token in this vocabulary and stand as the unknown token")
         return found
+
+    def fingerprint(self) -> str:
+        """A hash of what the tokenizer has made of the texts."""
+        content = hashlib.sha256()
+        for tensor in (self.ids, self.offsets, self.starts, self.word_offsets):
+            content.update(tensor.numpy().tobytes())
+        return content.hexdigest()[:16]
 
     def dataset(self, experience: int, split: SplitName) -> Dataset:
         """One split of one experience."""

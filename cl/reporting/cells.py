@@ -11,10 +11,11 @@ from typing import Any
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.reporting.files import read_json
+from cl.files import read_json
+from cl.notices import kept
+from cl.state import FINISHED, state_of
 from cl.types import UserError
 
-FINISHED = "finished"
 MARKS = ("metrics.json", "matrix.json", "config.yaml")  # any of them says that a folder is a cell
 DEPTHS = ("", "seed*", "*/seed*")  # a cell, a strategy of a grid, a grid
 SEED = re.compile(r"seed(\d+)")
@@ -38,6 +39,8 @@ class Cell:
     cost: tuple[dict[str, float], ...]
     config: str
     environment: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+    identity: tuple[Any, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -108,12 +111,14 @@ def _load(path: Path) -> Cell:
         strategy=strategy,
         seed=int(seed[1]) if seed else 0,
         label=plain(strategy),
-        status=str(results.get("status", "unknown")),
+        status=state.name if (state := state_of(path)) else str(results.get("status", "unknown")),
         matrix=matrix,
-        metrics={**summary(matrix), **(results.get("metrics") or {})},
+        metrics=dict(summary(matrix)),
         cost=tuple(results.get("cost") or ()),
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         environment=_optional(path / "environment.json"),
+        warnings=tuple(kept(path)),
+        identity=tuple(_optional(path / "data.json").get("experiences") or ()),
     )
 
 

@@ -10,11 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
+from cl.files import write_text
 from cl.reporting.cells import Cell, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds
 from cl.reporting.figures import SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
-from cl.reporting.files import write_text
 from cl.reporting.heatmap import heat_maps
 from cl.reporting.losses import loss_chart
 from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown

@@ -23,12 +23,13 @@ from typing import Any, Literal
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
-from wandb.sdk.lib import wbauth
+from requests.utils import get_netrc_auth
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
+from cl.files import write_text
 from cl.reporting.figures import save
-from cl.reporting.files import read_rows, write_text
+from cl.reporting.files import read_rows
 from cl.reporting.heatmap import matrix_chart
 
 Mode = Literal["online", "offline", "disabled", "shared"]
@@ -203,12 +204,11 @@ def choose_mode(mode: Mode | None) -> Mode:
 
 
 def logged_in() -> bool:
-    """Whether W&B would find credentials: in the environment, its settings, this session or a netrc file."""
+    """Whether W&B would find credentials: in the environment, its settings or a netrc file."""
     settings = wandb.setup().settings
     if os.environ.get("WANDB_API_KEY") or settings.api_key or settings.identity_token_file:
         return True
-    host = settings.base_url
-    return bool(wbauth.session_credentials(host=host) or wbauth.read_netrc_auth(host=host))
+    return get_netrc_auth(settings.base_url) is not None  # where `wandb login` writes
 
 
 def _id(folder: Path) -> str:

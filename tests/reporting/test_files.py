@@ -3,7 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from cl.reporting.files import RunLog, read_json, read_log, write_json
+from cl.files import read_json, write_json
+from cl.reporting.files import RunLog, read_log
 from cl.types import UserError
 
 
