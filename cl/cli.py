@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from cl import __version__
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -26,16 +28,19 @@ Only = Annotated[str, typer.Option(metavar="NAME,...", help="These strategies al
 Seeds = Annotated[str, typer.Option(metavar="K,...", help="These seeds alone.")]
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
-) -> None:
-    """Options of the command itself."""
-    if version:
-        from cl import __version__
-
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 @app.command()
@@ -111,12 +116,16 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write; default: the first folder.")] = None,
 ) -> None:
     """Write one self-contained HTML page, with figures and tables, of one run or comparing several."""
+    from rich.console import Console
+
+    from cl.notices import Notices
     from cl.reporting.cells import load_cells
     from cl.reporting.console import print_comparison
     from cl.reporting.report import write_report
 
-    cells = load_cells(folders)
-    path = write_report(cells, out or folders[0])
+    with Notices(Console()).listening():
+        cells = load_cells(folders)
+        path = write_report(cells, out or folders[0])
     print_comparison(cells)
     typer.echo(f"report: {path}")
 

@@ -43,6 +43,11 @@ class Cell:
     identity: tuple[Any, ...] = ()
 
     @property
+    def place(self) -> str:
+        """Where it lies, from the run folder's name on."""
+        return f"{self.grid.name}/{self.strategy}/seed{self.seed}"
+
+    @property
     def finished(self) -> bool:
         """Whether the run learnt its whole stream."""
         return self.status == FINISHED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,20 @@ from cl.reporting.heatmap import heat_maps
 from cl.reporting.losses import loss_chart
 from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown
 from cl.reporting.theme import DARK, LIGHT
+from cl.streams.identity import changes
 from cl.types import UserError
 
+log = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(cells: Sequence[Cell], out_dir: Path) -> Path:
     """Write `report.html`, `table.md`, `table.tex` and `figures/` into `out_dir`; the path of the page.
 
-    Raises UserError where there are no cells or where they learnt different streams.
+    Raises UserError where there are no cells or where they learnt different streams or different data.
     """
     _check_one_stream(cells)
+    _check_one_data(cells)
     found = [*stream_charts(cells), heat_maps(cells), loss_chart(cells), cost_chart(cells)]
     charts = [chart for chart in found if chart.panels]
     for chart in charts:
@@ -53,6 +57,18 @@ def _check_one_stream(cells: Sequence[Cell]) -> None:
         raise UserError(f"runs of different streams need a report each: {one} and {other}")
 
 
+def _check_one_data(cells: Sequence[Cell]) -> None:
+    known = [cell for cell in cells if cell.identity]
+    for cell in known[1:]:
+        if found := changes(known[0].identity, cell.identity):
+            raise UserError(
+                f"runs on different data need a report each: {known[0].path} and {cell.path}; not the same: "
+                + "; ".join(found)
+            )
+    if unknown := [cell.place for cell in cells if not cell.identity and cell.matrix.num_learnt]:
+        log.warning("no record of their data: %s; nobody knows whether it was the same", ", ".join(unknown))
+
+
 def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -74,8 +90,9 @@ def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
         caption=CAPTION,
         sections=[_section(chart) for chart in charts],
         matrices=[(cell, _numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
-        configs=_shared([(cell, cell.config) for cell in cells if cell.config]),
+        configs=_shared([(cell, cell.config) for cell in cells if cell.config], len(cells)),
         environment=_environment(cells),
+        warnings=_shared([(cell, line) for cell in cells for line in cell.warnings], len(cells)),
         duration=_duration,
     )
 
@@ -103,12 +120,12 @@ def _numbers(matrix: EvaluationMatrix) -> list[list[str]]:
     return [[f"{100 * value:.1f}" if value == value else "–" for value in row] for row in matrix.array()]
 
 
-def _shared(texts: Sequence[tuple[Cell, str]]) -> list[tuple[str, str]]:
-    """(the runs that have it, text) for each different text."""
+def _shared(texts: Sequence[tuple[Cell, str]], num_runs: int) -> list[tuple[str, str]]:
+    """(the runs that have it, text) for each different text; "all runs" where all `num_runs` have it."""
     runs: dict[str, list[str]] = {}
     for cell, text in texts:
         runs.setdefault(text, []).append(f"{cell.label}, seed {cell.seed}")
-    return [("all runs" if len(found) == len(texts) else "; ".join(found), text) for text, found in runs.items()]
+    return [("all runs" if len(found) == num_runs else "; ".join(found), text) for text, found in runs.items()]
 
 
 def _environment(cells: Sequence[Cell]) -> list[tuple[str, str]]:

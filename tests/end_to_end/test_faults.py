@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +82,11 @@ def test_a_second_process_on_a_folder_is_refused(cl_command: Run, folder: Path) 
         code, output = cl_command("run", "tiny.yaml", "run.dir=out")
     assert code == 2
     assert "another process is running this cell" in output
+    with FileLock(cell / ".lock"):
+        code, output = cl_command("run", "tiny.yaml", "run.dir=out", "run.overwrite=true")
+    assert code == 2
+    assert "another process is running this cell: stop it before overwriting it" in output
+    assert (cell / "config.yaml").exists()
 
 
 def test_foreign_and_read_only_folders(cl_command: Run, folder: Path) -> None:
@@ -111,12 +115,11 @@ def test_overwriting_starts_anew_though_the_old_is_not_deleted_yet(
 ) -> None:
     """As another rank sees it that was started beside rank 0 and came first."""
     assert cl_command("run", "tiny.yaml")[0] == 0
-    monkeypatch.setattr(cl.experiment.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(cl.experiment, "discard", lambda cells: [])
+    monkeypatch.setattr(cl.experiment, "is_finished", lambda cell: False)
     code, output = cl_command("run", "tiny.yaml", "run.overwrite=true")
     assert code == 0
     assert "learnt 1/3" in output
-    monkeypatch.undo()
-    shutil.rmtree(folder / "runs")
 
 
 def test_other_shares_of_a_batch_from_an_experiences_start(cl_command: Run, folder: Path) -> None:

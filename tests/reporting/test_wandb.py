@@ -7,8 +7,8 @@ import wandb as wb
 from fake_cells import fake_matrix
 from wandb.proto import wandb_internal_pb2 as proto
 
-from cl.reporting import wandb as sink_module
 from cl.files import write_text
+from cl.reporting import wandb as sink_module
 from cl.reporting.wandb import WandbSink, choose_mode, open_logger
 
 BLOCK = 32768
