@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
 from cl.reporting.report import write_report
 from cl.signals import Stopped, StopRequest
-from cl.state import holding, is_finished
+from cl.state import holding, is_finished, is_held
 from cl.streams.stream import Stream
 from cl.types import UserError
 
@@ -129,48 +129,51 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
         if grid.discards and (gone := discard(todo)):
             _say(console, f"discarded: {', '.join(gone)}")
         ask_for(todo)
-    return _run_apart(todo) if apart else _run_here(todo, prepared, grid.discards, console, notices)
+    return _run_apart(todo, console) if apart else _run_here(todo, prepared, grid.discards, console, notices)
 
 
 def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Console, notices: Notices) -> list[str]:
-    """The cells that failed, and why. Cells that another process works on are left to it."""
+    """The cells that failed, and why."""
     for warning in prepared.warnings:
         log.warning(warning)
-    failed, busy, stop = list[str](), list[str](), StopRequest()
-    with stop.listening(), freed_memory_kept():
-        for cell in cells:
-            with _mine(cell) as mine:
-                if not mine:
-                    busy.append(str(cell.folder))
-                if not mine or (is_first() and is_finished(cell.folder)):  # by another process, since this one looked
-                    continue
-                try:
-                    _run_one(CellRun(cell, prepared, console, notices, stop), anew, stop)
-                except UserError:
-                    raise
-                except Exception as error:
-                    if torch.distributed.is_initialized() and not isinstance(error, Diverged):
-                        raise  # the other ranks wait for this one
-                    _say(console, f"{cell.name} failed: {error}", "red")
-                    _say(console, traceback.format_exc(), "dim")
-                    failed.append(f"{cell.name} ({type(error).__name__}: {error})")
-                finally:
-                    gc.collect()  # learner and trainer refer to each other; the next network needs the room
+    failed, stop = list[str](), StopRequest()
+    # Closed, so that a lock goes with whatever ends the loop.
+    with stop.listening(), freed_memory_kept(), closing(_free(cells, console)) as free:
+        for cell in free:
+            try:
+                _run_one(CellRun(cell, prepared, console, notices, stop), anew, stop)
+            except UserError:
+                raise
+            except Exception as error:
+                if torch.distributed.is_initialized() and not isinstance(error, Diverged):
+                    raise  # the other ranks wait for this one
+                _say(console, f"{cell.name} failed: {error}", "red")
+                _say(console, traceback.format_exc(), "dim")
+                failed.append(f"{cell.name} ({type(error).__name__}: {error})")
+            finally:
+                gc.collect()  # learner and trainer refer to each other; the next network needs the room
+    return failed
+
+
+def _free(cells: Sequence[Cell], console: Console) -> Generator[Cell]:
+    """Cell after cell, with its lock held on rank 0 (others follow it); those of other processes are left to them.
+
+    Raises `UserError` where every cell is.
+    """
+    busy = []
+    for cell in cells:
+        if not is_first():
+            yield cell
+            continue
+        with holding(cell.folder) as mine:
+            if not mine:
+                busy.append(str(cell.folder))
+            elif not is_finished(cell.folder):  # by another process, since this one looked
+                yield cell
     if len(busy) == len(cells):
         raise UserError(f"{', '.join(busy)}: another process is running this cell; wait for it, or stop it first")
     if busy:
         _say(console, f"left to other processes, which are running them: {', '.join(busy)}")
-    return failed
-
-
-@contextmanager
-def _mine(cell: Cell) -> Iterator[bool]:
-    """Whether this process may run the cell: rank 0 holds its lock meanwhile, and others follow it."""
-    if not is_first():
-        yield True
-        return
-    with holding(cell.folder) as mine:
-        yield mine
 
 
 def _run_one(run: CellRun, anew: bool, stop: StopRequest) -> None:
@@ -181,11 +184,14 @@ def _run_one(run: CellRun, anew: bool, stop: StopRequest) -> None:
         raise Stopped
 
 
-def _run_apart(cells: Sequence[Cell]) -> list[str]:
-    """The cells that failed, each run by a command of its own."""
+def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
+    """The cells that failed, each run by a command of its own, which takes the cell's lock."""
+    for cell in _free(cells, console):
+        write_text(cell.folder / CONFIG, to_yaml(cell.config))
     failed = []
     for cell in cells:
-        write_text(cell.folder / CONFIG, to_yaml(cell.config))
+        if is_held(cell.folder) or is_finished(cell.folder):
+            continue
         process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder.resolve())])
         # As SIGTERM, whatever came: from a terminal SIGINT reaches both, and a second one would not let it save.
         with StopRequest(process.terminate).listening():

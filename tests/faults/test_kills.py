@@ -54,7 +54,7 @@ def never_killed(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any
 
 
 def again(folder: Path) -> tuple[str, ...]:
-    return ("resume", "r") if (folder / "r" / "grid.yaml").exists() else ("run", "c.yaml", "run.dir=r")
+    return ("resume", "r") if (cell(folder) / "config.yaml").exists() else ("run", "c.yaml", "run.dir=r")
 
 
 def assert_same_end(straight: Path, resumed: Path) -> None:
