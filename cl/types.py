@@ -7,7 +7,7 @@ one kind (a sequence has one target, a sentence of an NER corpus one a word), `C
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
 import torch
@@ -40,11 +40,15 @@ class Examples:
 
 @dataclass(frozen=True)
 class Corpus:
-    """One labelled data set as read: `splits["train"]`, and `valid` and `test` where there are any."""
+    """One labelled data set as read: `splits["train"]`, and `valid` and `test` where there are any.
+
+    `notes`: what was dropped or decided on the way, a sentence each.
+    """
 
     name: str
     kind: Kind
     splits: dict[str, Examples]
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
 
 def entity_type(tag: str) -> str | None:

@@ -31,13 +31,24 @@ def read_corpus(name: str, kind: Kind, reader: Reader, paths: dict[str, str]) ->
             f"corpus {name} is of kind {kind!r}, but its reader reads {reader.kind!r}. Correct `kind`, or take another "
             "reader; readers of records read tokens if `tokens` names their key."
         )
-    return Corpus(name, kind, {split: _read_split(name, split, reader, path) for split, path in paths.items()})
+    notes: list[str] = []
+    parsed = {split: _parsed(name, split, reader, path, notes) for split, path in paths.items()}
+    try:
+        splits = reader.settle(parsed, notes)
+    except UserError as error:
+        raise UserError(f"corpus {name}: {error}") from error
+    return Corpus(name, kind, splits, tuple(f"{name}: {note}" for note in notes))
 
 
-def _read_split(name: str, split: str, reader: Reader, path: str) -> Examples:
-    examples = reader.read(path)
+def _parsed(name: str, split: str, reader: Reader, path: str, notes: list[str]) -> Examples:
+    of_split: list[str] = []
+    try:
+        examples = reader.parse(path, of_split)
+    except UserError as error:  # not all of them are about a line
+        raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from error
     if not len(examples):
         raise UserError(f"{path}: no examples in it, for split {split!r} of corpus {name}. Check the file.")
+    notes += [f"{split}: {note}" for note in of_split]
     return examples
 
 

@@ -124,8 +124,12 @@ def _read_back(index: int, samples: dict[str, list[Any]], experience: Any) -> Co
     first = next(iter(samples["train"]), None)
     is_token = isinstance(first, dict) and "tokens" in first
     reader = Jsonl(tokens="tokens") if is_token else Jsonl()  # a sample is a record like any other
-    splits = {
-        split: reader.examples([(f"{name}/{split}: sample {number}", row) for number, row in enumerate(rows)], [])
+    notes: list[str] = []
+    parsed = {
+        split: reader.examples(
+            [(f"{name}/{split}: sample {number}", row) for number, row in enumerate(rows)], [], notes
+        )
         for split, rows in samples.items()
     }
-    return hold_out(Corpus(name, reader.kind, splits), {"valid": 0.1}, seed=0)
+    corpus = Corpus(name, reader.kind, reader.settle(parsed, notes), tuple(f"{name}: {note}" for note in notes))
+    return hold_out(corpus, {"valid": 0.1}, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from cl.types import Examples, Kind, UserError
 
 Column = str | int
 Row = tuple[str, str, str]  # where it stands, its text, its label
+MOST_NUMBERS = 20  # as many different numbers may be classes, such as grades
 
 
 class Reader(ABC):
@@ -24,8 +26,19 @@ class Reader(ABC):
         """The kind of examples this reader, with these options, reads."""
 
     @abstractmethod
+    def parse(self, path: str, notes: list[str]) -> Examples:
+        """The examples at `path`, in file order, with tags as they are written there.
+
+        What is dropped is counted in `notes`. Raises `UserError` for what it cannot read, naming where.
+        """
+
+    def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+        """The splits of one corpus as parsed, read alike: tags become BIO."""
+        return splits
+
     def read(self, path: str) -> Examples:
-        """The examples at `path`, in file order. Raises `UserError` for what it cannot read, naming where."""
+        """The examples of a split that stands alone."""
+        return self.settle({path: self.parse(path, [])}, [])[path]
 
 
 @dataclass
@@ -102,35 +115,84 @@ def listed(words: Iterable[object], most: int = 10) -> str:
     return ", ".join(shown[:most] + more) or "none"
 
 
-def as_columns(column: Any) -> Sequence[Column]:
+def as_columns(column: Any, option: str = "text") -> Sequence[Column]:
     """The columns of an option that takes one column or a list of them."""
-    return [column] if isinstance(column, Column) else list(column)
+    columns = column if isinstance(column, list) else [column]
+    if not columns:
+        raise UserError(f"`{option}` is an empty list: name a column or key, or several.")
+    return [as_column(one, option) for one in columns]
 
 
-def renamed(label: str, labels: Mapping[Any, str], where: str) -> str:
-    """The label under its name in `labels`, or as it is where `labels` is empty."""
-    if not labels:
-        return label
-    names = {str(key): name for key, name in labels.items()}  # YAML reads a bare 0 as a number
-    if label not in names:
+def as_column(column: Any, option: str) -> Column:
+    """A column by name or number. Raises `UserError` for anything else."""
+    if isinstance(column, bool) or not isinstance(column, str | int) or column == "":
+        raise UserError(f"`{option}` is {column!r}: give the name of a column or key, or its number from 0.")
+    return column
+
+
+class Names:
+    """New names of labels or entity types, as the option `labels` gives them; null drops what has that label."""
+
+    def __init__(self, labels: Mapping[Any, Any]) -> None:
+        for word in [*labels, *labels.values()]:
+            if isinstance(word, bool):  # YAML reads a bare no, yes, on and off so
+                raise UserError(f"`labels` has {str(word).lower()}, which is no name: put it in quotes.")
+            if not isinstance(word, str | int | float | None):
+                raise UserError(f"`labels` has {quoted(word)}: give a new name for each label, or null to drop it.")
+        self.names = {str(key): name if name is None else str(name) for key, name in labels.items()}
+
+    def of(self, label: str, where: str) -> str | None:
+        """The new name of a label; without any names, the label itself. Raises `UserError` for one that has none."""
+        if not self.names or label in self.names:
+            return self.names.get(label, label)
         raise UserError(
-            f"{where}: label {quoted(label)} is not in `labels`, which has {listed(names)}."
-            f"{did_you_mean(label, names)} Add it there, or correct the file."
+            f"{where}: label {quoted(label)} is not in `labels`, which has {listed(self.names)}."
+            f"{did_you_mean(label, self.names)} Add it there (null drops it), or correct the file."
         )
-    return names[label]
 
 
-def labelled_texts(rows: Iterable[Row], labels: Mapping[Any, str], skip_empty: bool) -> Examples:
+def labelled_texts(rows: Iterable[Row], labels: Mapping[Any, Any], skip_empty: bool, notes: list[str]) -> Examples:
     """Sequence examples: texts and labels without surrounding whitespace, labels renamed."""
-    texts, names = [], []
+    names, texts, kept, empty, dropped = Names(labels), list[str](), list[str](), 0, Counter[str]()
     for where, text, label in rows:
         text, label = text.strip(), label.strip()
         if not text and skip_empty:
+            empty += 1
             continue
         if not text:
             raise UserError(f"{where}: the text is empty. Check the `text` option, or set `skip_empty: true`.")
         if not label:
             raise UserError(f"{where}: the label is empty. Check the `label` option, or remove this example.")
+        if label.startswith("[") and label.endswith("]"):
+            raise UserError(f"{where}: {quoted(label)} are several labels of one example, which is not supported.")
+        name = names.of(label, where)
+        if name is None:
+            dropped[label] += 1
+            continue
         texts.append(text)
-        names.append(renamed(label, labels, where))
-    return Examples(texts, names)
+        kept.append(name)
+    notes += [f"{count} examples of {label!r} are dropped, as `labels` says" for label, count in dropped.items()]
+    notes += [f"{empty} examples with an empty text are dropped, as `skip_empty` says"] if empty else []
+    _refuse_numbers(kept)
+    return Examples(texts, kept)
+
+
+def _refuse_numbers(labels: Sequence[str]) -> None:
+    """Raises `UserError` where labels measure something instead of naming a class."""
+    distinct = sorted(set(labels))
+    if len(distinct) <= MOST_NUMBERS:
+        return
+    values = [value for label in distinct if (value := _number(label)) is not None]
+    whole = all(value.is_integer() for value in values)
+    if len(values) == len(distinct) and (not whole or len(distinct) > len(labels) / 2):
+        raise UserError(
+            f"the labels are {len(distinct)} different numbers ({listed(distinct, 3)}): numbers to predict are not "
+            "supported, only classes. Check the `label` option, or cut them into classes first."
+        )
+
+
+def _number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cl.streams.readers.base import TextFile
-from cl.streams.readers.tags import AS_BIO, Scheme, Tags
+from cl.streams.readers.tags import IOBES, Scheme, Tags, num_entities, settled
 from cl.types import OUTSIDE, Examples, Kind, UserError
 
 DOCUMENT = "-DOCSTART-"
+CHUNKS = {"NP", "VP", "PP"}  # of a parser: not what NER is about
+FEW = 5  # entities that another column may have by chance
 
 
 @dataclass
@@ -23,9 +25,10 @@ class Columns(TextFile):
     token, tag: numbers of their columns, from 0; negative ones count from the last.
     delimiter: what separates columns, or `whitespace` for any run of spaces and tabs. None: a tab if the
         first row of the file has one, else whitespace.
-    scheme: `bio`, `iob1`, `iobes` (also for BIOES, BMES, BILOU), or `auto`: see `tags.guess_scheme`. All read as BIO.
+    scheme: `bio`, `iob1`, `ioe1`, `ioe2`, `iobes` (also for BIOES, BMES, BILOU), or `auto`: the one that the tags of
+        all splits fit best. All read as BIO.
     entity: the type of bare tags, as in files that have `B`, `I` and `O` only.
-    labels: new names of the entity types; a type that is not in it is then an error.
+    labels: new names of the entity types; null drops a type (it reads as O), one that is not in it is an error.
     comment: lines that start so are skipped, unless they read as a row: `#` may be a token.
     """
 
@@ -34,28 +37,36 @@ class Columns(TextFile):
     delimiter: str | None = None
     scheme: Scheme = "auto"
     entity: str | None = None
-    labels: dict[Any, str] = field(default_factory=dict)
+    labels: dict[Any, Any] = field(default_factory=dict)
     comment: str = "# "
 
     @property
     def kind(self) -> Kind:
         return "token"
 
-    def read(self, path: str) -> Examples:
-        """Sentences as lists of tokens, each with its list of BIO tags."""
+    def parse(self, path: str, notes: list[str]) -> Examples:
+        """Sentences as lists of tokens, each with its list of tags."""
         tags = Tags(self.scheme, self.entity, self.labels)
         inputs: list[list[str]] = [[]]
         labels: list[list[str]] = [[]]
+        sentences: list[list[list[str]]] = [[]]
         for number, row in self._rows(path):
             if row:
                 inputs[-1].append(row[self.token])
                 labels[-1].append(tags.parse(row[self.tag].strip(), f"{path}:{number}"))
+                sentences[-1].append(row)
             elif inputs[-1]:
                 inputs.append([])
                 labels.append([])
+                sentences.append([])
         if not inputs[-1]:
-            del inputs[-1], labels[-1]
-        return Examples(inputs, tags.to_bio(labels))
+            del inputs[-1], labels[-1], sentences[-1]
+        notes += other_columns(sentences, self.tag)
+        return Examples(inputs, labels)
+
+    def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+        """The same sentences with BIO tags."""
+        return settled(splits, self.scheme, notes)
 
     def _rows(self, path: str) -> Iterator[tuple[int, list[str]]]:
         """Line numbers and their columns; no columns where a sentence ends."""
@@ -93,6 +104,26 @@ class Columns(TextFile):
             raise UserError(f"{where}: token and tag are one column of {width}. Set `delimiter`, `token` or `tag`.")
 
 
+def other_columns(sentences: list[list[list[str]]], tag: int) -> list[str]:
+    """A note where another column has many more entities than that of the tags; chunks of a parser are none."""
+    if not sentences:
+        return []
+    width = len(sentences[0][0])
+    counts = {
+        column: num_entities(tags)
+        for column in range(width)
+        if (tags := [[row[column].strip() for row in rows] for rows in sentences])
+        and all(_is_tag(cell) for cells in tags for cell in cells)
+        and not {cell[2:] for cells in tags for cell in cells} & CHUNKS
+    }
+    mine = counts.get(tag % width, 0)
+    return [
+        f"column {column} has {count} entities, that of the tags ({tag % width}) has {mine}: is `tag: {column}` meant?"
+        for column, count in counts.items()
+        if count > 2 * mine and count >= FEW
+    ]
+
+
 def _cut(line: str, delimiter: str) -> list[str]:
     if delimiter != "whitespace":
         return line.split(delimiter)
@@ -105,4 +136,4 @@ def _ends_sentence(line: str) -> bool:
 
 
 def _is_tag(cell: str) -> bool:
-    return cell == OUTSIDE or cell.partition("-")[0] in AS_BIO
+    return cell == OUTSIDE or cell.partition("-")[0] in IOBES

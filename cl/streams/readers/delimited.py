@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from cl.streams.readers.base import Column, Row, TextFile, as_columns, did_you_mean, labelled_texts, listed
+from cl.streams.readers.base import Column, Row, TextFile, as_column, as_columns, did_you_mean, labelled_texts, listed
 from cl.types import Examples, Kind, UserError
 
 LARGEST_FIELD = 2**31 - 1  # the csv module's own limit, 128 KiB, is less than a long review; this fits any C long
@@ -24,7 +24,7 @@ class Csv(TextFile):
     quoting: fields may be quoted as CSV has it, and then hold delimiters, line ends and doubled quotes.
     columns: how many columns a line has; the last one takes the rest of the line, delimiters and all.
         None: as many as the first line.
-    labels: new names of the labels; a label that is not in it is then an error.
+    labels: new names of the labels; null drops the examples with a label, one that is not in it is an error.
     skip_empty: pass over examples with an empty text, which are errors otherwise.
     """
 
@@ -34,16 +34,16 @@ class Csv(TextFile):
     delimiter: str = ","
     quoting: bool = True
     columns: int | None = None
-    labels: dict[Any, str] = field(default_factory=dict)
+    labels: dict[Any, Any] = field(default_factory=dict)
     skip_empty: bool = False
 
     @property
     def kind(self) -> Kind:
         return "sequence"
 
-    def read(self, path: str) -> Examples:
+    def parse(self, path: str, notes: list[str]) -> Examples:
         """Texts with their labels."""
-        return labelled_texts(self._labelled(path), self.labels, self.skip_empty)
+        return labelled_texts(self._labelled(path), self.labels, self.skip_empty, notes)
 
     def _labelled(self, path: str) -> Iterator[Row]:
         rows = self._rows(path)
@@ -53,7 +53,9 @@ class Csv(TextFile):
         start, header = first
         where = f"{path}:{start}"
         text = [self._index(column, header, where) for column in as_columns(self.text)]
-        label = self._index(self.label, header, where)
+        label = self._index(as_column(self.label, "label"), header, where)
+        if label % len(header) in [index % len(header) for index in text]:
+            raise UserError(f"{where}: the text and the label are one column ({label}). Correct `text` or `label`.")
         if not self._has_header():
             rows = chain([first], rows)
         for line, row in rows:
@@ -96,7 +98,7 @@ class Csv(TextFile):
             ) from None
 
     def _has_header(self) -> bool:
-        named = any(isinstance(column, str) for column in [*as_columns(self.text), self.label])
+        named = any(isinstance(column, str) for column in [*as_columns(self.text), as_column(self.label, "label")])
         return named if self.header is None else self.header
 
     def _index(self, column: Column, header: list[str], where: str) -> int:

@@ -29,13 +29,13 @@ class Datasets(Records):
     config: str | None = None
     revision: str | None = None
 
-    def read(self, path: str) -> Examples:
-        """Texts with labels, or tokens with BIO tags. Errors number the rows of the split from 0."""
+    def parse(self, path: str, notes: list[str]) -> Examples:
+        """Texts with labels, or tokens with tags. Errors number the rows of the split from 0."""
         source, split = split_path(path)
         data = _pick(self._splits(source), source, split)
         feature: Any = data.features.get(self.label if self.tokens is None else self.tags)
         names = getattr(getattr(feature, "feature", feature), "names", None) or self.names
-        return self.examples(((f"{path}: row {n}", row) for n, row in enumerate(data)), names)
+        return self.examples(((f"{path}: row {n}", row) for n, row in enumerate(data)), names, notes)
 
     def _splits(self, source: str) -> Mapping[str, Dataset]:
         import datasets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +13,15 @@ from cl.streams.readers.base import (
     Reader,
     Row,
     TextFile,
+    as_column,
     as_columns,
     did_you_mean,
     labelled_texts,
     listed,
+    quoted,
     split_path,
 )
-from cl.streams.readers.tags import Scheme, Tags
+from cl.streams.readers.tags import Scheme, Tags, settled
 from cl.types import Examples, Kind, UserError
 
 Located = tuple[str, Any]  # where a record stands, and the record
@@ -32,7 +35,8 @@ class Records(Reader):
     tokens, tags: keys of the lists of tokens and their tags; a record without tokens is passed over.
     names: what integer labels or tags stand for, from 0.
     scheme, entity: of the tags, as for `columns`.
-    labels: new names of the labels, or of the entity types; one that is not in it is then an error.
+    labels: new names of the labels, or of the entity types; null drops a label's examples, or makes a type O; one that
+        is not in it is an error.
     skip_empty: pass over examples with an empty text, which are errors otherwise.
     """
 
@@ -43,18 +47,24 @@ class Records(Reader):
     names: list[str] = field(default_factory=list)
     scheme: Scheme = "auto"
     entity: str | None = None
-    labels: dict[Any, str] = field(default_factory=dict)
+    labels: dict[Any, Any] = field(default_factory=dict)
     skip_empty: bool = False
 
     @property
     def kind(self) -> Kind:
         return "sequence" if self.tokens is None else "token"
 
-    def examples(self, records: Iterable[Located], names: list[str]) -> Examples:
-        """Records as examples; integer labels and tags are places in `names`."""
-        if self.tokens is None:
-            return labelled_texts(self._labelled(records, names), self.labels, self.skip_empty)
-        return self._tagged(records, self.tokens, names)
+    def examples(self, records: Iterable[Located], names: list[str], notes: list[str]) -> Examples:
+        """Records as examples, with tags as they are written; integer labels and tags are places in `names`."""
+        if self.tokens is not None:
+            return self._tagged(records, self.tokens, names, notes)
+        if as_column(self.label, "label") in as_columns(self.text):
+            raise UserError(f"the text and the label are one key ({self.label!r}). Correct `text` or `label`.")
+        return labelled_texts(self._labelled(records, names), self.labels, self.skip_empty, notes)
+
+    def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+        """The same examples, tags in BIO."""
+        return splits if self.tokens is None else settled(splits, self.scheme, notes)
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[Row]:
         for where, record in records:
@@ -68,26 +78,31 @@ class Records(Reader):
             label = value_of(record, self.label, where)
             yield where, " ".join(text or "" for text in texts), label_name(label, names, where)
 
-    def _tagged(self, records: Iterable[Located], key: str, names: list[str]) -> Examples:
+    def _tagged(self, records: Iterable[Located], key: str, names: list[str], notes: list[str]) -> Examples:
+        if key == self.tags:
+            raise UserError(f"the tokens and the tags are one key ({key!r}). Correct `tokens` or `tags`.")
         parser = Tags(self.scheme, self.entity, self.labels)
-        inputs, labels = [], []
+        inputs, labels, empty = [], [], 0
         for where, record in records:
             tokens, tags = list_of(record, key, where), list_of(record, self.tags, where)
             if len(tokens) != len(tags):
                 raise UserError(f"{where}: {len(tokens)} token(s) but {len(tags)} tag(s). Correct the record.")
-            if tokens:
-                inputs.append([str(token) for token in tokens])
-                labels.append([parser.parse(label_name(tag, names, where), where) for tag in tags])
-        return Examples(inputs, parser.to_bio(labels))
+            if not tokens:
+                empty += 1
+                continue
+            inputs.append([str(token) for token in tokens])
+            labels.append([parser.parse(label_name(tag, names, where), where) for tag in tags])
+        notes += [f"{empty} records without tokens are passed over"] if empty else []
+        return Examples(inputs, labels)
 
 
 @dataclass
 class Jsonl(Records, TextFile):
     """JSON lines: a record a line; blank lines are skipped."""
 
-    def read(self, path: str) -> Examples:
-        """Texts with labels, or tokens with BIO tags."""
-        return self.examples(self._records(path), self.names)
+    def parse(self, path: str, notes: list[str]) -> Examples:
+        """Texts with labels, or tokens with tags."""
+        return self.examples(self._records(path), self.names, notes)
 
     def _records(self, path: str) -> Iterator[Located]:
         for number, line in enumerate(self.lines(path), 1):
@@ -105,8 +120,8 @@ class Jsonl(Records, TextFile):
 class Json(Records, TextFile):
     """One JSON value: a list of records. `data.json#train` reads the list under the key `train`, `#a.b` deeper."""
 
-    def read(self, path: str) -> Examples:
-        """Texts with labels, or tokens with BIO tags. Errors number the records of the list from 1."""
+    def parse(self, path: str, notes: list[str]) -> Examples:
+        """Texts with labels, or tokens with tags. Errors number the records of the list from 1."""
         source, keys = split_path(path)
         text = self.content(source)
         try:
@@ -123,7 +138,7 @@ class Json(Records, TextFile):
             raise UserError(
                 f"{path}: a {type(value).__name__}{inside}, not a list of records. Name a key: `{source}#key`."
             )
-        return self.examples(((f"{path}: record {n}", record) for n, record in enumerate(value, 1)), self.names)
+        return self.examples(((f"{path}: record {n}", record) for n, record in enumerate(value, 1)), self.names, notes)
 
 
 def value_of(record: Any, key: Column, where: str) -> Any:
@@ -156,6 +171,10 @@ def label_name(value: Any, names: list[str], where: str) -> str:
         if 0 <= value < len(names):
             return names[value]
         raise UserError(f"{where}: label {value} has no name: there are {len(names)}, from 0. Is this split labelled?")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: the label is {value}, which is no class. Remove the record, or name its class.")
     if isinstance(value, str | int | float):
         return str(value)
+    if isinstance(value, list | dict):
+        raise UserError(f"{where}: {quoted(value)} are several labels of one example, which is not supported.")
     raise UserError(f"{where}: the label is {value!r}, neither a string nor a number. Check the option that names it.")

@@ -1,35 +1,43 @@
-"""Tagging schemes: whatever marks entities in a file becomes BIO, the one scheme of this project."""
+"""Tagging schemes: whatever marks entities in a file becomes BIO, the one scheme of this project.
+
+*BIO* (IOB2): an entity is a B- and the I- that follow it. *IOB1*: B- only where an entity directly follows one of its
+own type. *IOE1*, *IOE2*: the same with E- at the end. *IOBES* and its kin (BIOES, BMES, BILOU, BMEWO), which differ in
+letters only: a first, inner or last token, or a lone one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from cl.streams.readers.base import quoted, renamed
-from cl.types import OUTSIDE, UserError
+from cl.streams.readers.base import Names, quoted
+from cl.types import OUTSIDE, Examples, UserError
 
-Scheme = Literal["auto", "bio", "iob1", "iobes"]
+Scheme = Literal["auto", "bio", "iob1", "ioe1", "ioe2", "iobes"]
+Sentences = Sequence[Sequence[str]]
 
-# IOBES, BIOES, BMES, BILOU and BMEWO differ in letters only: a first, inner or last token, or a lone one.
-AS_BIO = {"B": "B", "I": "I", "M": "I", "E": "I", "L": "I", "S": "B", "U": "B", "W": "B"}
+IOBES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 LETTERS: dict[Scheme, frozenset[str]] = {
-    "auto": frozenset(AS_BIO),
+    "auto": frozenset(IOBES),
     "bio": frozenset("BI"),
     "iob1": frozenset("BI"),
-    "iobes": frozenset(AS_BIO),
+    "ioe1": frozenset("IE"),
+    "ioe2": frozenset("IE"),
+    "iobes": frozenset(IOBES),
 }
+TOLERATED = 0.01  # of the entities of a split: tags that do not keep to its scheme
 
 
 class Tags:
-    """Checks the tags of one file, names their types, and turns them into BIO."""
+    """Checks the tags of a corpus, names their types, and turns them into BIO. `scheme` auto is found by `settle`."""
 
-    def __init__(self, scheme: Scheme, entity: str | None, labels: Mapping[Any, str]) -> None:
-        self.scheme, self.entity, self.labels = scheme, entity, labels
+    def __init__(self, scheme: Scheme, entity: str | None, labels: Mapping[Any, Any]) -> None:
+        self.scheme, self.entity, self.names = scheme, entity, Names(labels)
         self._seen = {OUTSIDE: OUTSIDE}  # a file has few distinct tags: each is checked once
 
     def parse(self, tag: str, where: str) -> str:
-        """`B-PER` with its type renamed by `labels`; a bare `B` gets the type `entity`."""
+        """`B-PER` with its type renamed by `labels`, O if they drop it; a bare `B` gets the type `entity`."""
         if tag not in self._seen:
             self._seen[tag] = self._parse(tag, where)
         return self._seen[tag]
@@ -38,41 +46,67 @@ class Tags:
         letter, dash, name = tag.partition("-")
         if letter not in LETTERS[self.scheme] or bool(dash) != bool(name):
             raise UserError(
-                f"{where}: {quoted(tag)} is no tag of scheme `{self.scheme}`, such as 'B-person', 'I-person' or 'O'. "
-                "Check which column or key holds the tags and the `scheme` option, or correct the tag."
+                f"{where}: {quoted(tag)} is no tag of scheme `{self.scheme}`, such as "
+                f"'{min(LETTERS[self.scheme])}-person' or 'O'. Check which column or key holds the tags and the "
+                "`scheme` option, or correct the tag."
             )
         name = name or self.entity or ""
         if not name:
             raise UserError(f"{where}: tag {tag!r} names no entity type. Name it, for example `entity: disease`.")
-        return f"{letter}-{renamed(name, self.labels, where)}"
-
-    def to_bio(self, sentences: Sequence[list[str]]) -> list[list[str]]:
-        """Parsed tags, sentence by sentence, in BIO."""
-        scheme = guess_scheme(sentences) if self.scheme == "auto" else self.scheme
-        if scheme == "iobes":
-            letters = AS_BIO | {OUTSIDE: OUTSIDE}
-            return [[letters[tag[0]] + tag[1:] for tag in tags] for tags in sentences]
-        if scheme == "iob1":
-            return [_from_iob1(tags) for tags in sentences]
-        return list(sentences)
+        renamed = self.names.of(name, where)
+        # An entity that is dropped keeps its place until the scheme is known: what follows it depends on it.
+        return f"{IOBES[letter]}-{renamed if renamed not in (None, OUTSIDE) else DROPPED}"
 
 
-def guess_scheme(sentences: Iterable[list[str]]) -> Scheme:
-    """The scheme in which these tags make sense; exact for every file that keeps to its scheme.
+DROPPED = "\0"  # the type of entities that `labels` drops; no file has it
 
-    `iobes`: some tag starts with a letter other than B, I or O (every IOBES entity ends in one).
-    `iob1`: there are entities, and each B- directly follows a tag of its own type: IOB1 writes B- nowhere
-    else, whereas the first entity of a BIO sentence opens with a B- that follows none.
-    `bio`: all else, so also BIO with stray I- tags, which are kept as they are.
+
+def settle(splits: Mapping[str, Sentences], scheme: Scheme, notes: list[str]) -> dict[str, list[list[str]]]:
+    """Parsed tags in BIO: one scheme for all splits of a corpus.
+
+    What a reader should know is added to `notes`. Raises `UserError` where no scheme fits.
     """
-    letters: set[str] = set()
-    opening = False  # a B- where IOB1 has none
-    for tags in sentences:
-        letters.update(tag[0] for tag in tags)
-        opening = opening or any(tag[0] == "B" and tag[2:] != before[2:] for before, tag in _pairs(tags))
-    if letters - set("BIO"):
-        return "iobes"
-    return "iob1" if letters - set("O") and not opening else "bio"
+    chosen = best_scheme([sentence for tags in splits.values() for sentence in tags]) if scheme == "auto" else scheme
+    for split, tags in splits.items():
+        _check(split, tags, chosen, given=scheme != "auto")
+    _note_irregular(splits, chosen, notes)
+    found = {}
+    for split, tags in splits.items():
+        bio = [list(sentence) if chosen == "bio" else _entities(sentence) for sentence in tags]
+        dropped = sum(tag == f"B-{DROPPED}" for sentence in bio for tag in sentence)
+        if dropped:
+            notes.append(f"{dropped} entities of {split} are dropped, as `labels` says: they read as O")
+        found[split] = [[OUTSIDE if tag[2:] == DROPPED else tag for tag in sentence] for sentence in bio]
+    return found
+
+
+def settled(splits: Mapping[str, Examples], scheme: Scheme, notes: list[str]) -> dict[str, Examples]:
+    """Examples with tags as `settle` makes them."""
+    tags = settle({split: examples.labels for split, examples in splits.items()}, scheme, notes)
+    return {split: Examples(examples.inputs, tags[split]) for split, examples in splits.items()}
+
+
+def best_scheme(sentences: Sentences) -> Scheme:
+    """The scheme that the fewest of these tags break; of equal ones the first of iob1, bio, iobes, ioe2, ioe1.
+
+    (IOB1 before BIO: where each explains as much, an I- that no B- began was meant to be an entity. A file without
+    entities is BIO.)
+    """
+    if not any(tag != OUTSIDE for sentence in sentences for tag in sentence):
+        return "bio"
+    schemes: list[Scheme] = ["iob1", "bio", "iobes", "ioe2", "ioe1"]
+    broken = {scheme: num_broken(sentences, scheme) for scheme in schemes}
+    return "bio" if not broken["bio"] else min(schemes, key=lambda scheme: broken[scheme])
+
+
+def num_broken(sentences: Sentences, scheme: str) -> int:
+    """How many tags do not keep to a scheme: letters that it has not, and those that stand where it has none."""
+    return sum(_is_broken(scheme, *triple) for sentence in sentences for triple in _triples(sentence))
+
+
+def num_entities(sentences: Sentences) -> int:
+    """How many entities there are, if one begins wherever a tag continues no other."""
+    return sum(tag[0] == "B" for sentence in sentences for tag in _entities(sentence))
 
 
 def num_stray(sentences: Iterable[Sequence[str]]) -> int:
@@ -80,10 +114,69 @@ def num_stray(sentences: Iterable[Sequence[str]]) -> int:
     return sum(tag[0] == "I" and tag[2:] != before[2:] for tags in sentences for before, tag in _pairs(tags))
 
 
-def _from_iob1(tags: list[str]) -> list[str]:
-    return ["B" + tag[1:] if tag[0] == "I" and tag[2:] != before[2:] else tag for before, tag in _pairs(tags)]
+def _is_broken(scheme: str, before: str, tag: str, after: str) -> bool:
+    if tag == OUTSIDE:
+        return False
+    letter, follows = tag[0], before[2:] == tag[2:]
+    is_followed = after[2:] == tag[2:] and after[0] in "IE"
+    if scheme == "iobes":
+        inside = follows and before[0] in "BI"
+        return (letter in "IE") != inside or (letter in "BI") != is_followed
+    if letter not in ("BI" if scheme in ("bio", "iob1") else "IE"):
+        return True
+    if scheme == "bio":
+        return letter == "I" and not follows
+    if scheme == "iob1":
+        return letter == "B" and not follows
+    if scheme == "ioe2":
+        return letter == "I" and not is_followed
+    return letter == "E" and not is_followed
+
+
+def _check(split: str, tags: Sentences, chosen: Scheme, given: bool) -> None:
+    """Refuses a split that another scheme fits better, or many of whose entities would be lost."""
+    broken, entities, better = num_broken(tags, chosen), num_entities(tags), best_scheme(tags)
+    if broken <= TOLERATED * entities or (given and chosen != "bio"):  # others lose no entity
+        return
+    # Of the schemes in which an entity begins where none goes on: one that has the letters of all splits.
+    reads_all = "iob1" if {chosen, better} <= {"bio", "iob1"} else "iobes"
+    if num_broken(tags, better) < broken:
+        raise UserError(
+            f"{split}: {broken} of {entities} entities do not keep to the scheme `{chosen}`"
+            f"{'' if given else ', which fits the other splits best'}; they fit `{better}`. Set `scheme: {reads_all}`, "
+            "which reads both"
+        )
+    if chosen == "bio" and not given:
+        raise UserError(
+            f"{split}: {broken} of {entities} entities begin with I-, the others with B- as in BIO. If these are "
+            "entities, set `scheme: iob1`; if they are mistakes, correct them, or set `scheme: bio`, which trains on "
+            "them as they are and scores none of them"
+        )
+
+
+def _note_irregular(splits: Mapping[str, Sentences], chosen: Scheme, notes: list[str]) -> None:
+    counts = {split: num_broken(tags, chosen) for split, tags in splits.items()}
+    where = ", ".join(f"{count} in {split}" for split, count in counts.items() if count)
+    if where and chosen != "bio":  # stray tags of BIO are counted with the data, from wherever it comes
+        notes.append(f"tags that do not keep to the scheme {chosen}: {where}; an entity begins where none goes on")
+
+
+def _entities(tags: Sequence[str]) -> list[str]:
+    """BIO from any scheme: an entity begins where a tag says so or continues none."""
+    return [
+        tag if tag == OUTSIDE else f"{'I' if _continues(before, tag) else 'B'}{tag[1:]}" for before, tag in _pairs(tags)
+    ]
+
+
+def _continues(before: str, tag: str) -> bool:
+    return tag[0] in "IE" and before[0] in "BI" and before[2:] == tag[2:]
 
 
 def _pairs(tags: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Each tag with the one before it, `O` before the first."""
     return pairwise([OUTSIDE, *tags])
+
+
+def _triples(tags: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Each tag with those before and after it."""
+    return zip([OUTSIDE, *tags], tags, [*tags[1:], OUTSIDE], strict=False)

@@ -1,0 +1,61 @@
+"""What reads without an error and is probably not meant is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from cl.streams.doubts import doubts, unjoined
+from cl.types import Corpus, Examples
+
+
+def texts(name: str, *labels: str) -> Corpus:
+    return Corpus(name, "sequence", {"train": Examples([f"{name} {i}" for i in range(len(labels))], list(labels))})
+
+
+def sentences(name: str, *tags: list[str]) -> Corpus:
+    words = [[f"w{i}{k}" for k in range(len(each))] for i, each in enumerate(tags)]
+    return Corpus(name, "token", {"train": Examples(words, list(tags))})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "remedy"),
+    [
+        (("negative", "neutral", "positive"), ("0", "1", "2"), "{0: negative, 1: neutral, 2: positive}"),
+        (("neg", "pos"), ("-1", "1"), "{-1: neg, 1: pos}"),
+        (("0", "1"), ("0.0", "1.0"), "{0.0: 0, 1.0: 1}"),
+        (("pos", "neg"), ("Neg", "Pos"), "{Neg: neg, Pos: pos}"),
+        (("pos", "neg"), ("Neg", "pos"), "{Neg: neg, pos: pos}"),
+        (("a", "b"), ("c", "d"), "{c: …, d: …}"),
+    ],
+)
+def test_labels_that_seem_to_mean_the_same(first: tuple[str, ...], second: tuple[str, ...], remedy: str) -> None:
+    (told,) = unjoined([texts("one", *first), texts("two", *second)])
+    assert told.startswith("two has the labels")
+    assert told.endswith(f"set its `labels: {remedy}`")
+
+
+def test_entity_types_that_seem_to_mean_the_same() -> None:
+    (told,) = unjoined([sentences("one", ["B-PER", "B-LOC"]), sentences("two", ["B-person", "B-location"])])
+    assert "`labels: {location: LOC, person: PER}`" in told
+
+
+def test_labels_that_are_shared_or_new_are_none() -> None:
+    assert not list(unjoined([texts("one", "a", "b"), texts("two", "b", "c"), texts("three", "c", "d")]))
+    assert not list(unjoined([texts("one", "a", "b"), sentences("two", ["B-x"])]))
+
+
+def test_one_text_with_two_labels() -> None:
+    corpus = Corpus("c", "sequence", {"train": Examples(["good " * 50, "b", "good " * 50], ["x", "y", "y"])})
+    (told,) = doubts(corpus)
+    assert told.startswith("c: 1 texts in train stand there before with another label, such as 'good good")
+    assert len(told) < 200
+    same = Corpus("c", "sequence", {"train": Examples(["a", "a"], ["x", "x"])})
+    assert not list(doubts(same))
+
+
+def test_missing_sentence_breaks_and_missing_entities() -> None:
+    (told,) = doubts(sentences("c", ["B-x", "O"] * 60))
+    assert "train has 1 sentence(s) of 120 words" in told and "blank lines" in told
+    assert not list(doubts(sentences("c", ["B-x", "O"] * 60, ["O"])))  # a long one among others
+    (told,) = doubts(sentences("c", ["O", "O"]))
+    assert "train has no entity" in told and "`tag`" in told
