@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cl.evaluator import Evaluator
 from cl.learner import Learner
 from cl.models import backbone
 from cl.models.network import Network
+from cl.models.trial import longest_input, sees_padding
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, Strategy
 from cl.streams import check, protocols, scenarios
@@ -68,13 +69,27 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
     loaded, tokenizer = build_backbone(config.network, stream)
-    encoder = Encoder(tokenizer, config.network.max_length, user_cache_path("cl"))
-    store = Store.build(stream.experiences, encoder)
-    warnings = [*check.warnings(stream.experiences), *store.warnings()]
+    store, lost = encode(config.network, stream.experiences, loaded, tokenizer)
+    warnings = [*check.warnings(stream.experiences), *lost]
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
     return Prepared(stream, Evaluator(stream.experiences, store), warnings, identity, store.fingerprint())
+
+
+def encode(
+    config: NetworkConfig, experiences: Sequence[Experience], loaded: backbone.Backbone, tokenizer: Any
+) -> tuple[Store, list[str]]:
+    """What the network will see of a stream, and what to warn of there."""
+    encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow)
+    store = Store.build(experiences, encoder)
+    warnings = [*store.warnings(), *encoder.notes]
+    if sees_padding(loaded, config.max_length):
+        warnings.append(
+            f"{config.backbone} sees padding: what it says of a text depends on the other texts of its batch, so "
+            "scores depend on evaluate.batch_size. Use another backbone, or batches of one"
+        )
+    return store, warnings
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:
@@ -84,16 +99,20 @@ def data_errors(config: Config, stream: Stream) -> list[str]:
     return check.errors(stream.experiences, needs_valid)
 
 
-def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple[backbone.Backbone, Any]:
-    """The backbone and its tokenizer."""
+def build_backbone(
+    config: NetworkConfig, stream: Iterable[Experience], *, tried: bool = False
+) -> tuple[backbone.Backbone, Any]:
+    """The backbone and its tokenizer; `UserError` where it cannot take `max_length` tokens.
+
+    `tried`: it is known that it can.
+    """
     if config.backbone == "scratch":
         texts = (text for e in stream for text in backbone.words_of(e.train.examples.inputs))
         return backbone.scratch(config.scratch, texts, config.max_length, config.dropout)
     loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
-    if loaded.max_positions and config.max_length > loaded.max_positions:
+    if not tried and (longest := longest_input(loaded, config.max_length)) < config.max_length:
         raise UserError(
-            f"network.max_length is {config.max_length}, but {config.backbone} takes {loaded.max_positions} tokens at "
-            "most: lower it"
+            f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most: lower it"
         )
     return loaded, tokenizer
 
@@ -119,7 +138,7 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
 def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
-    loaded, _ = build_backbone(config.network, prepared.stream)
+    loaded, _ = build_backbone(config.network, prepared.stream, tried=True)
     dropout = 0.1 if config.network.dropout is None else config.network.dropout
     network = Network(loaded, config.network.pooling, dropout, config.network.head)
     return Learner(

@@ -20,6 +20,7 @@ from cl import checkpoint, notices
 from cl.build import Prepared, build_learner
 from cl.callbacks import BestEpoch, Checkpointer, ProgressBar
 from cl.config import to_yaml
+from cl.data.counts import counts
 from cl.environment import environment
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
@@ -199,8 +200,12 @@ class CellRun:
         folder, prepared = self.cell.folder, self.prepared
         write_text(folder / CONFIG, to_yaml(self.cell.config))
         write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded})
-        hashes = {"split": protocols.fingerprint(self.experiences), "data": fingerprint(prepared.identity)}
-        write_json(folder / "environment.json", environment(self.cell.seed) | hashes)
+        data = {
+            "split": protocols.fingerprint(self.experiences),
+            "data": fingerprint(prepared.identity),
+            "counts": counts(self.experiences, prepared.evaluator.store),
+        }
+        write_json(folder / "environment.json", environment(self.cell.seed) | data)
         self._write_progress()
 
     def _write_progress(self) -> None:

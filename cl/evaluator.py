@@ -21,6 +21,10 @@ Passes = Callable[[Dataset], Iterable[Batch]]
 class Evaluator:
     """Scores experiences of a stream: accuracy and macro F1 of sequences, strict entity F1 and error rates of
     sentences.
+
+    A text that was split into windows counts once. Of a sequence it is the mean of its windows' logits that decides
+    (the same class as by the mean of their log-probabilities); a sentence is put together again from the words that
+    each window owns, and so are entities that reach over a border.
     """
 
     experiences: Sequence[Experience]
@@ -84,6 +88,7 @@ class Evaluator:
         """The column predicted for each word of the store (−1: none), and which rows were seen."""
         predicted = torch.full((len(self.store.labels),), -1)
         seen = torch.zeros(len(self.store.is_token), dtype=torch.bool)
+        of_windows: list[tuple[Tensor, Tensor]] = []
         was_training = network.training
         network.eval()
         with torch.inference_mode():
@@ -91,13 +96,28 @@ class Evaluator:
                 seen[batch.row.cpu()] = True
                 for output in network(batch).values():
                     if len(output.targets):
-                        predicted[output.targets.words.cpu()] = output.logits.argmax(1).cpu()
+                        words = output.targets.words.cpu()
+                        predicted[words] = output.logits.argmax(1).cpu()
+                        if (part := self.store.is_part[words]).any():
+                            of_windows.append((words[part], output.logits.cpu()[part]))
         network.train(was_training)
+        if of_windows:
+            words, logits = (torch.cat(parts) for parts in zip(*of_windows, strict=True))
+            predicted[words] = self._pooled(words, logits)
         return predicted, seen
+
+    def _pooled(self, words: Tensor, logits: Tensor) -> Tensor:
+        """The class of each window's text, int64 `[N]`, from the windows' `words` `[N]` and `logits` `[N, C]`."""
+        rows = torch.searchsorted(self.store.word_offsets, words, right=True) - 1
+        texts, place = torch.unique(self.store.text[rows], return_inverse=True)
+        total = torch.zeros(len(texts), logits.shape[1], dtype=torch.float64)
+        return total.index_add_(0, place, logits.double()).argmax(1)[place]
 
     def _count(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor, learnt: int) -> Tensor:
         rows = self.store.splits[e, split]
         rows = rows[seen[rows]]
+        if self.experiences[e].kind == "sequence":
+            rows = rows[self.store.is_first[rows]]
         words, owner = ragged(self.store.word_offsets, rows)
         gold = self.store.tables[e, self.store.labels[words].long()]
         if self.experiences[e].kind == "sequence":
@@ -108,7 +128,8 @@ class Evaluator:
         if self.store.own[e] is None:
             full = self.store.tables[len(self.experiences) + max(e, learnt), self.store.labels[words].long()]
         errors = error_counts(found, gold, full == outside, outside, self._tags(e))
-        return torch.cat([entity_counts(found, gold, owner, self._tags(e)), errors], dim=1)
+        sentence = self.store.is_first[rows].cumsum(0)[owner]
+        return torch.cat([entity_counts(found, gold, sentence, self._tags(e)), errors], dim=1)
 
     def _columns(self, kind: Kind) -> tuple[str, ...]:
         return columns_after(self.experiences, len(self.experiences) - 1)[kind]

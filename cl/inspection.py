@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cl.build import PROTOCOLS, SCENARIOS, build_backbone, build_strategy, build_stream, data_errors, num_processes
+from cl.build import (
+    PROTOCOLS,
+    SCENARIOS,
+    build_backbone,
+    build_strategy,
+    build_stream,
+    data_errors,
+    encode,
+    num_processes,
+)
 from cl.config import Config
-from cl.data.encode import Encoder
+from cl.data.counts import counts
+from cl.data.dataset import Store
 from cl.folder import entries
 from cl.models.backbone import Backbone
 from cl.reporting.cost import size
@@ -24,7 +35,9 @@ from cl.streams import check, protocols
 from cl.streams.identity import fingerprint, identity_of
 from cl.streams.read import READERS
 from cl.streams.scenarios import columns_after
-from cl.types import SPLITS, Experience, UserError
+from cl.types import SPLITS, Experience, SplitName, UserError
+
+SHOWN = 6  # classes of an experience, at most
 
 
 def inspect(config: Config) -> int:
@@ -44,8 +57,10 @@ def inspect(config: Config) -> int:
         problems += data_errors(config, stream)
     with _noting(problems):
         backbone, tokenizer = build_backbone(config.network, experiences)
-        _inspect_data(experiences, Encoder(tokenizer, config.network.max_length), console)
         _inspect_network(config.network.backbone, backbone, experiences, console)
+        if experiences:
+            store, warnings = encode(config.network, experiences, backbone, tokenizer)
+            _inspect_data(experiences, store, [*check.warnings(experiences), *warnings], console)
     for problem in problems:
         _say(console, f"error: {problem}", "red")
     num_cells = len(config.strategies) * len(config.seeds)
@@ -69,16 +84,18 @@ def _noting(problems: list[str]) -> Iterator[None]:
         problems += str(error).splitlines()
 
 
-def _inspect_data(experiences: Sequence[Experience], encoder: Encoder, console: Console) -> None:
-    if not experiences:
-        return
-    headings = ("", "experience", "kind", "train", "valid", "test", "classes", "tokens 50/90/100 %", "cut off")
-    table = Table(*headings, "no sub-token", box=None)
-    for experience in experiences:
-        table.add_row(*map(Text, _describe(experience, encoder)))
+def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: list[str], console: Console) -> None:
+    found = counts(experiences, store)
+    headings = ("", "experience", "kind", *SPLITS, "classes", "tokens 50/90/100 %", "cut off", "no sub-token")
+    table = Table(*headings, box=None)
+    for experience, of_experience in zip(experiences, found, strict=True):
+        table.add_row(*map(Text, _describe(experience, of_experience["splits"], store)))
     console.print(table)
+    _say(console, "train/valid/test:")
+    for of_experience in found:
+        _say(console, f"  {_counted(of_experience)}")
     _say(console, f"split: {protocols.fingerprint(experiences)}; data: {fingerprint(identity_of(experiences))}")
-    for warning in check.warnings(experiences):
+    for warning in warnings:
         _say(console, f"warning: {warning}", "yellow")
 
 
@@ -136,30 +153,47 @@ def first_sentence(docstring: str | None) -> str:
     return " ".join((docstring or "").split("\n\n")[0].split())
 
 
-def _describe(experience: Experience, encoder: Encoder) -> list[str]:
-    lengths, truncated, replaced = [], 0, 0
-    for name in SPLITS:
-        split = experience.split(name)
-        encoded = encoder.encode([split.examples.inputs[i] for i in split.indices], experience.kind)
-        lengths.append(encoded.lengths)
-        truncated, replaced = truncated + encoded.truncated, replaced + encoded.replaced
-    every = np.concatenate(lengths)
+def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], store: Store) -> list[str]:
+    every = np.concatenate([store.dataset(experience.index, name).lengths for name in SPLITS])
     quantiles = "/".join(f"{q:.0f}" for q in np.quantile(every, [0.5, 0.9, 1.0])) if len(every) else "–"
+
+    def total(what: str) -> int:
+        return sum(split.get(what, 0) for split in splits.values())
+
     return [
         str(experience.index),
         experience.name,
         experience.kind,
-        *(str(len(length)) for length in lengths),
+        *(str(split["examples"]) for split in splits.values()),
         _shortened(experience.classes),
         quantiles,
-        f"{truncated / max(1, len(every)):.1%}",
-        str(replaced),
+        f"{total('cut_off') / max(1, total('examples')):.1%}",
+        str(total("no_sub_token")),
     ]
 
 
-def _shortened(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:6])
-    return shown if len(classes) <= 6 else f"{shown}, … ({len(classes)})"
+def _counted(of_experience: dict[str, Any]) -> str:
+    """A line: tokens and labels of an experience in train/valid/test; of many labels those that are rarest in train."""
+    splits = list(of_experience["splits"].values())
+    what = "classes" if of_experience["kind"] == "sequence" else "entities"
+    labels = sorted(splits[0][what], key=splits[0][what].__getitem__)
+    rarest = f"the rarest of {len(labels)}, " if len(labels) > SHOWN else ""
+    each = [f"{label} {_slashed(split[what][label] for split in splits)}" for label in labels[:SHOWN]]
+    rows, texts = ([split[key] for split in splits] for key in ("windows", "examples"))
+    windows = "" if rows == texts else f" in {_slashed(rows)} windows"
+    tokens = _slashed(split["tokens"] for split in splits)
+    total = _slashed(sum(split[what].values()) for split in splits)
+    parts = f"tokens {tokens}{windows}; {what} {total}: {rarest}{', '.join(each)}"
+    return f"{of_experience['experience']} {of_experience['name']}: {parts}"
+
+
+def _slashed(numbers: Iterable[int]) -> str:
+    return "/".join(map(str, numbers))
+
+
+def _shortened(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:SHOWN])
+    return shown if len(classes) <= SHOWN else f"{shown}, … ({len(classes)})"
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from cl.checkpoint import Keep
 from cl.config.options import did_you_mean
+from cl.data.encode import Overflow
 from cl.models.backbone import Scratch
 from cl.models.heads import HeadType
 from cl.models.network import Pooling
@@ -81,13 +82,18 @@ class NetworkConfig:
     """The network.
 
     `backbone`: a hub id, a local folder, or `scratch`. `dropout`: replaces every rate of the backbone, null keeps
-    them. `max_length`: tokens an example, special ones included. `pooling` of a sequence: mean or first. `head`:
-    linear, or cosine: a learnt scale times the cosine of feature and class.
+    them. `max_length`: tokens an example, special ones included. `overflow`: what becomes of longer ones: cut drops
+    their end; split reads them in windows of that length, each of which counts as an example in batches and buffers.
+    The windows of a sentence share half their tokens: each word is labelled once, in the window that shows more of what
+    stands around it. Those of a text (kind sequence) all have its label in training; in scores their mean logits
+    decide. `pooling` of a sequence: mean or first. `head`: linear, or cosine: a learnt scale times the cosine of
+    feature and class.
     """
 
     backbone: str = "scratch"
     dropout: float | None = None
     max_length: int = 128
+    overflow: Overflow = "cut"
     pooling: Pooling = "mean"
     head: HeadType = "linear"
     trust_remote_code: bool = False

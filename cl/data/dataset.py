@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,26 +15,29 @@ from torch import Tensor
 
 from cl.data.encode import Encoded, Encoder
 from cl.streams.scenarios import columns_after
-from cl.types import OUTSIDE, SPLITS, Examples, Experience, Kind, Split, SplitName
+from cl.types import OUTSIDE, SPLITS, Examples, Experience, Kind, SplitName
 
 NO_COLUMN = -100
 
 
 @dataclass(frozen=True)
 class Store:
-    """Every text of a stream, once, as flat tensors; a text is a row number.
+    """Every text that a stream uses, once, as flat tensors.
 
+    A text is a row, or several rows one after the other where it was split into windows: `text` int64 `[rows]` tells
+    which text a row is of. Training, buffers and batches know rows alone, and call them examples; scores are of texts.
     `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `tables[e]` `[raw labels]` gives
     the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
     `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `told[e]` bool `[columns]`: those that
     the labels of `e` tell of. `own[e]`: the columns (from, to) that are the only candidates for an example of
-    `e`, or None. `splits[e, name]`: rows. `truncated` texts were cut off at the length limit; `replaced` words
-    have no sub-token and stand as the unknown token.
+    `e`, or None. `splits[e, name]`: rows, those of a text together. `cut`, `lost`, `apart` `[texts]`: as in
+    `Encoded`.
     """
 
     ids: Tensor
     offsets: Tensor
+    text: Tensor
     starts: Tensor
     word_offsets: Tensor
     labels: Tensor
@@ -42,46 +48,47 @@ class Store:
     own: tuple[tuple[int, int] | None, ...]
     pad: int
     splits: dict[tuple[int, SplitName], Tensor]
-    truncated: int
-    replaced: int
+    cut: Tensor
+    lost: Tensor
+    apart: Tensor
 
     @classmethod
     def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
-        """Encodes each distinct set of examples once, whatever number of experiences share it."""
-        parts: dict[int, tuple[int, Examples]] = {}
-        encoded: list[Encoded] = []
-        kinds: list[Kind] = []
+        """Encodes each distinct set of examples once, and of it only what some experience uses."""
+        parts: dict[int, _Part] = {}
         raw: dict[tuple[Kind, str], int] = {}
-        labels: list[int] = []
         num_rows = 0
-        for experience in experiences:
-            for name in SPLITS:
-                examples = experience.split(name).examples
-                if id(examples) in parts:
-                    continue
-                parts[id(examples)] = (num_rows, examples)
-                encoded.append(encoder.encode(examples.inputs, experience.kind))
-                kinds.append(experience.kind)
-                labels += _raw_labels(examples, experience.kind, raw)
-                num_rows += len(examples)
+        for kind, examples, used in _used(experiences):
+            inputs, given = ([values[i] for i in used] for values in (examples.inputs, examples.labels))
+            encoded = encoder.encode(inputs, kind)
+            labels = _raw_labels(given, kind, encoded, raw)
+            row_offsets = np.searchsorted(encoded.text, np.arange(len(used) + 1)) + num_rows
+            parts[id(examples)] = _Part(kind, encoded, labels, _places(used), torch.from_numpy(row_offsets))
+            num_rows += len(encoded)
+        every = list(parts.values())
+        encodings = [part.encoded for part in every]
         columns = [columns_after(experiences, e.index) for e in experiences]
         return cls(
-            ids=_cat([e.ids for e in encoded]),
-            offsets=_chain([e.offsets for e in encoded]),
-            starts=_cat([e.starts for e in encoded]),
-            word_offsets=_chain([e.word_offsets for e in encoded]),
-            labels=torch.tensor(labels, dtype=torch.int32),
-            is_token=torch.tensor(
-                [kind == "token" for kind, e in zip(kinds, encoded, strict=True) for _ in range(len(e))]
-            ),
+            ids=_cat([e.ids for e in encodings]),
+            offsets=_chain([e.offsets for e in encodings]),
+            text=_cat([e.text + first for e, first in zip(encodings, _firsts(encodings), strict=True)]),
+            starts=_cat([e.starts for e in encodings]),
+            word_offsets=_chain([e.word_offsets for e in encodings]),
+            labels=torch.tensor([label for part in every for label in part.labels], dtype=torch.int32),
+            is_token=torch.tensor([part.kind == "token" for part in every for _ in range(len(part.encoded))]),
             tables=_tables(experiences, columns, raw),
             num_columns=tuple({kind: len(names) for kind, names in seen.items()} for seen in columns),
             told=_told(experiences, columns[-1]),
             own=tuple(_own(e, seen) for e, seen in zip(experiences, columns, strict=True)),
             pad=encoder.tokenizer.pad_token_id or 0,
-            splits={(e.index, name): _rows(e.split(name), parts) for e in experiences for name in SPLITS},
-            truncated=sum(e.truncated for e in encoded),
-            replaced=sum(e.replaced for e in encoded),
+            splits={
+                (e.index, name): parts[id(e.split(name).examples)].rows(e.split(name).indices)
+                for e in experiences
+                for name in SPLITS
+            },
+            cut=_cat([e.cut for e in encodings]),
+            lost=_cat([e.lost for e in encodings]),
+            apart=_cat([e.apart for e in encodings]),
         )
 
     def own_spans(self, kind: Kind, before: int) -> list[tuple[int, int]]:
@@ -92,13 +99,19 @@ class Store:
     def warnings(self) -> list[str]:
         """What encoding lost."""
         found = []
-        if self.truncated:
+        if num_cut := int(self.cut.sum()):
             found.append(
-                f"{self.truncated} of {len(self.is_token)} texts are cut off at network.max_length (cl check tells "
-                "which experience's); words cut off from a test sentence count as not found"
+                f"{num_cut} of {len(self.cut)} texts ({num_cut / len(self.cut):.1%}) are cut off at network.max_length "
+                "(cl check tells which experience's), and words cut off from a test sentence count as not found; "
+                "network.overflow=split reads such texts whole, in windows"
             )
-        if self.replaced:
-            found.append(f"{self.replaced} words have no sub-token in this vocabulary and stand as the unknown token")
+        if num_lost := int(self.lost.sum()):
+            found.append(f"{num_lost} words have no sub-token in this vocabulary and stand as the unknown token")
+        if num_apart := int(self.apart.sum()):
+            found.append(
+                f"{num_apart} sentences are not encoded as running text is: this tokenizer makes one token of several "
+                "words there, and each word needs a token of its own to be labelled"
+            )
         return found
 
     def fingerprint(self) -> str:
@@ -108,6 +121,17 @@ class Store:
             content.update(tensor.numpy().tobytes())
         return content.hexdigest()[:16]
 
+    @cached_property
+    def is_part(self) -> Tensor:
+        """Which words are the label of a mere part, bool `[words]`: a window of a longer text of kind sequence."""
+        part = ~self.is_token & (torch.bincount(self.text)[self.text] > 1)
+        return part.repeat_interleave(self.word_offsets.diff())
+
+    @cached_property
+    def is_first(self) -> Tensor:
+        """Which rows are the first of their text, bool `[rows]`."""
+        return torch.cat([torch.ones(1, dtype=torch.bool), self.text[1:] != self.text[:-1]])[: len(self.text)]
+
     def dataset(self, experience: int, split: SplitName) -> Dataset:
         """One split of one experience."""
         rows = self.splits[experience, split]
@@ -116,8 +140,8 @@ class Store:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Some rows of the store: `rows`, the `experience` that each belongs to, and the `table` that names its
-    labels (see `Store.tables`), all int64 `[examples]`. Data sets add up, and index like tensors.
+    """Some rows of the store, its examples: `rows`, the `experience` that each belongs to, and the `table` that names
+    its labels (see `Store.tables`), all int64 `[examples]`. Data sets add up, and index like tensors.
     """
 
     store: Store
@@ -183,8 +207,54 @@ def ragged(offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(len(owner)) - first[owner] + starts[owner], owner
 
 
-def _raw_labels(examples: Examples, kind: Kind, raw: dict[tuple[Kind, str], int]) -> list[int]:
-    flat = examples.labels if kind == "sequence" else (tag for tags in examples.labels for tag in tags)
+@dataclass(frozen=True)
+class _Part:
+    """A set of examples in the store.
+
+    `labels`: a raw label number a word. `places` `[examples]`: the text that each became, −1 for none. `row_offsets`
+    `[texts + 1]`: the rows of each text.
+    """
+
+    kind: Kind
+    encoded: Encoded
+    labels: list[int]
+    places: Tensor
+    row_offsets: Tensor
+
+    def rows(self, indices: Sequence[int]) -> Tensor:
+        """The rows of these examples."""
+        if isinstance(indices, range):  # torch would ask for its numbers one by one
+            chosen = torch.arange(indices.start, indices.stop, indices.step)
+        else:
+            chosen = torch.tensor(indices, dtype=torch.int64)
+        return ragged(self.row_offsets, self.places[chosen])[0]
+
+
+def _used(experiences: Sequence[Experience]) -> Iterator[tuple[Kind, Examples, list[int]]]:
+    """Each set of examples, and which of them some experience has in some split, in order."""
+    examples: dict[int, tuple[Kind, Examples]] = {}
+    used: dict[int, set[int]] = {}
+    for split in (e.split(name) for e in experiences for name in SPLITS):
+        examples.setdefault(id(split.examples), (split.kind, split.examples))
+        used.setdefault(id(split.examples), set()).update(split.indices)
+    for key, (kind, those) in examples.items():
+        yield kind, those, sorted(used[key])
+
+
+def _places(used: Sequence[int]) -> Tensor:
+    places = torch.full((max(used, default=-1) + 1,), -1)
+    places[torch.tensor(used, dtype=torch.int64)] = torch.arange(len(used))
+    return places
+
+
+def _firsts(encodings: Sequence[Encoded]) -> list[int]:
+    """The number of each one's first text."""
+    return list(accumulate((len(e.cut) for e in encodings), initial=0))[:-1]
+
+
+def _raw_labels(labels: Sequence[Any], kind: Kind, encoded: Encoded, raw: dict[tuple[Kind, str], int]) -> list[int]:
+    """A number for the label of each word of the rows."""
+    flat = [labels[text] for text in encoded.text] if kind == "sequence" else [tag for tags in labels for tag in tags]
     return [raw.setdefault((kind, label), len(raw)) for label in flat]
 
 
@@ -220,10 +290,6 @@ def _own(experience: Experience, columns: dict[Kind, tuple[str, ...]]) -> tuple[
         return None
     first = columns[experience.kind].index(experience.columns[0])
     return first, first + len(experience.columns)
-
-
-def _rows(split: Split, parts: dict[int, tuple[int, Examples]]) -> Tensor:
-    return torch.tensor(list(split.indices), dtype=torch.int64) + parts[id(split.examples)][0]
 
 
 def _cat(arrays: list[np.ndarray]) -> Tensor:

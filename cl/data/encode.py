@@ -1,60 +1,113 @@
-"""Encoding: each corpus split through the backbone's tokenizer once, kept as flat integers, cached by content."""
+"""Encoding: the texts of a stream through the backbone's tokenizer once, kept as flat integers, cached by content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cl.data.windows import borders, starts_of_windows
 from cl.types import Kind, UserError
 
-log = logging.getLogger(__name__)
 Ints = NDArray[np.int32]
+Overflow = Literal["cut", "split"]
+"""What becomes of a text that is longer than the limit: its end is cut off, or it is split into windows."""
+
+AT_ONCE = 1000  # texts a call of the tokenizer: enough to keep it busy, few enough to hold in memory
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Texts as flat arrays.
+    """Texts as flat arrays. A text is one row, or several where it was split into windows.
 
-    `ids` int32 `[tokens]`: the token ids of all examples in a row; example `i` owns
-    `ids[offsets[i]:offsets[i + 1]]`. `starts` int32 `[words]`: where in its example each word's first
-    sub-token stands, −1 for a word that was cut off; example `i` owns
-    `starts[word_offsets[i]:word_offsets[i + 1]]`. A sequence has one "word", at position 0.
-    `replaced`: words that have no sub-token in this vocabulary and stand as the unknown token.
+    `ids` int32 `[tokens]`: the token ids of all rows, one after the other; row `i` owns
+    `ids[offsets[i]:offsets[i + 1]]`. `starts` int32 `[words]`: where in its row each word's first sub-token
+    stands, −1 for a word that was cut off; row `i` owns `starts[word_offsets[i]:word_offsets[i + 1]]`, and no word
+    of a sentence belongs to two rows. A row of a text of kind sequence has one "word", at position 0.
+    `text` int64 `[rows]`: which of the texts each row is of, in order.
+
+    Of each text, `[texts]`: `cut`, whether its end was cut off (of a sentence: whole words of it); `lost`, the
+    number of its words that have no sub-token in this vocabulary and stand as the unknown token; `apart`, whether its
+    words are encoded otherwise than in running text, where this tokenizer would make one token of several words.
     """
 
     ids: Ints
     offsets: NDArray[np.int64]
     starts: Ints
     word_offsets: NDArray[np.int64]
-    truncated: int
-    replaced: int
+    text: NDArray[np.int64]
+    cut: NDArray[np.bool_]
+    lost: Ints
+    apart: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example, `[examples]`."""
+        """Tokens of each row, `[rows]`."""
         return np.diff(self.offsets)
+
+    @property
+    def truncated(self) -> int:
+        """Texts that were cut off."""
+        return int(self.cut.sum())
+
+    @property
+    def replaced(self) -> int:
+        """Words that stand as the unknown token."""
+        return int(self.lost.sum())
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One text: all its tokens, the first sub-token of each word, and how many special tokens stand around."""
+
+    ids: list[int]
+    starts: list[int]
+    special: Sequence[int]  # 1 for a token that the tokenizer adds at the beginning or the end
+    lost: int = 0
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class _Row:
+    ids: list[int]
+    starts: list[int]
 
 
 class Encoder:
-    """A backbone's fast tokenizer with a length limit and a cache folder (None: no cache)."""
+    """A backbone's fast tokenizer with a length limit, in tokens, special ones included.
 
-    def __init__(self, tokenizer: Any, max_length: int, cache: Path | None = None) -> None:
-        self.tokenizer, self.max_length, self.cache = tokenizer, max_length, cache
-        state = tokenizer.backend_tokenizer.to_str()
-        self.fingerprint = hashlib.sha256(f"2/{max_length}/{state}".encode()).hexdigest()
+    `overflow`: what becomes of a longer text. `cache`: a folder, None for no cache; where it cannot be used, texts are
+    encoded without it and `notes` says so.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, cache: Path | None = None, overflow: Overflow = "cut") -> None:
+        self.tokenizer, self.max_length, self.cache, self.overflow = tokenizer, max_length, cache, overflow
+        self.notes: list[str] = []
+        special = tokenizer.num_special_tokens_to_add()
+        if max_length <= special:
+            raise UserError(
+                f"network.max_length is {max_length}, and this tokenizer adds {special} special tokens to each text: "
+                f"give at least {special + 1}"
+            )
+        tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
+        tokenizer.backend_tokenizer.no_padding()
+        state = f"3/{max_length}/{overflow}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
+        self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
 
     def encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
         """`inputs`: texts, or lists of words for the kind `token`."""
@@ -63,46 +116,101 @@ class Encoder:
         key = hashlib.sha256(self.fingerprint.encode() + kind.encode())
         key.update(json.dumps(list(inputs)).encode())
         path = self.cache / f"{key.hexdigest()}.npz"
-        try:
-            with np.load(path) as arrays:
-                return Encoded(**{f.name: arrays[f.name][()] for f in fields(Encoded)})
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            log.warning("%s is damaged (%s): encoding again", path, error)
-        encoded = self._encode(inputs, kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(temporary, **encoded.__dict__)
-        os.replace(temporary, path)
+        encoded = self._cached(path)
+        if encoded is None:
+            encoded = self._encode(inputs, kind)
+            self._keep(path, encoded)
         return encoded
 
+    def _cached(self, path: Path) -> Encoded | None:
+        try:
+            with np.load(path) as arrays:
+                return Encoded(**{f.name: arrays[f.name] for f in fields(Encoded)})
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self.notes.append(f"{path} cannot be read ({error}): its texts were encoded again")
+            return None
+
+    def _keep(self, path: Path, encoded: Encoded) -> None:
+        """Writes a cache entry; where that fails, the first time is noted and there is no cache from then on."""
+        temporary = path.with_suffix(f".{uuid4().hex}.npz")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(temporary, **encoded.__dict__)
+            os.replace(temporary, path)
+        except OSError as error:
+            self.cache = None
+            self.notes.append(
+                f"the cache folder {path.parent} cannot be written ({error.strerror or error}): texts are encoded "
+                "again in each run. Make it writable, or name another with XDG_CACHE_HOME"
+            )
+            with suppress(OSError):  # where its folder cannot be entered
+                temporary.unlink(missing_ok=True)
+
     def _encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
-        encode = self._sentences if kind == "token" else self._texts
-        ids, starts, truncated, replaced = encode(list(inputs)) if inputs else ([], [], 0, 0)
-        return Encoded(_flat(ids), _offsets(ids), _flat(starts), _offsets(starts), truncated, replaced)
+        read = self._sentences if kind == "token" else self._texts
+        parts = (inputs[first : first + AT_ONCE] for first in range(0, len(inputs), AT_ONCE))
+        texts = [text for part in parts for text in read(part)]
+        rows = [self._rows(text, kind) for text in texts]
+        every = [row for of_text in rows for row in of_text]
+        return Encoded(
+            ids=_flat(row.ids for row in every),
+            offsets=_offsets(row.ids for row in every),
+            starts=_flat(row.starts for row in every),
+            word_offsets=_offsets(row.starts for row in every),
+            text=np.repeat(np.arange(len(texts)), [len(of_text) for of_text in rows]),
+            cut=np.array([self._cuts(text, kind) for text in texts], dtype=np.bool_),
+            lost=np.array([text.lost for text in texts], dtype=np.int32),
+            apart=np.array([text.apart for text in texts], dtype=np.bool_),
+        )
 
-    def _texts(self, texts: list[str]) -> tuple[list[list[int]], list[list[int]], int, int]:
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
-        truncated = sum(bool(encoding.overflowing) for encoding in encoded.encodings)
-        return encoded["input_ids"], [[0]] * len(texts), truncated, 0
+    # -------------------------------------------------------------------------------- from a text to its tokens
 
-    def _sentences(self, sentences: list[list[str]]) -> tuple[list[list[int]], list[list[int]], int, int]:
-        encoded = self._split(sentences)
-        ids = list(encoded["input_ids"])
-        starts = [_starts(e, len(words)) for e, words in zip(encoded.encodings, sentences, strict=True)]
-        replaced = 0
-        for i, positions in enumerate(starts):
-            lost = _lost(encoded.encodings[i], positions)
-            if lost:
-                words = [self._unknown(word) if at in lost else word for at, word in enumerate(sentences[i])]
-                again = self._split([words])
-                ids[i], starts[i] = again["input_ids"][0], _starts(again.encodings[0], len(words))
-                replaced += len(lost)
-        return ids, starts, sum(-1 in positions for positions in starts), replaced
+    def _texts(self, texts: Sequence[str]) -> Iterator[_Text]:
+        for encoding in self._call(texts):
+            yield _Text(encoding.ids, [0], encoding.special_tokens_mask)
 
-    def _split(self, sentences: list[list[str]]) -> Any:
-        return self.tokenizer(sentences, is_split_into_words=True, truncation=True, max_length=self.max_length)
+    def _sentences(self, sentences: Sequence[list[str]]) -> Iterator[_Text]:
+        for words, split, joined in zip(sentences, self._split(sentences), self._joined(sentences), strict=True):
+            yield self._sentence(list(words), split, joined)
+
+    def _sentence(self, words: list[str], split: Any, joined: Any) -> _Text:
+        """A sentence as running text, so that its words have the sub-tokens that they have there.
+
+        `split`: its words encoded one by one, which most tokenizers do as in running text; `joined`: the running text.
+        """
+        lost = {word for word, start in enumerate(_by_word(split, len(words))) if start < 0}
+        odd = {word for word, text in enumerate(words) if word in lost or not text.strip()}
+        if not odd:
+            return self._form(words, split, joined, _fits(words, split, joined))
+        ordinary = [word for number, word in enumerate(words) if number not in odd]
+        fits = _fits(ordinary, *self._both(ordinary))
+        words = [self._unknown(word) if number in lost else word for number, word in enumerate(words)]
+        return replace(self._form(words, *self._both(words), fits), lost=len(lost))
+
+    def _form(self, words: list[str], split: Any, joined: Any, fits: bool) -> _Text:
+        """`fits`: whether the words one by one have the sub-tokens of running text."""
+        if fits:
+            return _Text(split.ids, _by_word(split, len(words)), split.special_tokens_mask)
+        starts = _by_place(joined, words)
+        if -1 not in starts and len(set(starts)) == len(starts):
+            return _Text(joined.ids, starts, joined.special_tokens_mask)
+        (spaced,) = self._split([[*words[:1], *(f" {word}" for word in words[1:])]])
+        return _Text(spaced.ids, _by_word(spaced, len(words)), spaced.special_tokens_mask, apart=True)
+
+    def _both(self, words: list[str]) -> tuple[Any, Any]:
+        return self._split([words])[0], self._joined([words])[0]
+
+    def _split(self, sentences: Sequence[list[str]]) -> Sequence[Any]:
+        return self._call([list(words) for words in sentences], is_split_into_words=True)
+
+    def _joined(self, sentences: Sequence[list[str]]) -> Sequence[Any]:
+        return self._call([" ".join(words) for words in sentences])
+
+    def _call(self, texts: Sequence[Any], **options: Any) -> Sequence[Any]:
+        encodings: Sequence[Any] = self.tokenizer(list(texts), verbose=False, **options).encodings
+        return encodings
 
     def _unknown(self, word: str) -> str:
         if self.tokenizer.unk_token is None:
@@ -113,9 +221,40 @@ class Encoder:
         unknown: str = self.tokenizer.unk_token
         return unknown
 
+    # ------------------------------------------------------------------------------------ from tokens to rows
 
-def _starts(encoding: Any, num_words: int) -> list[int]:
-    """Position of each word's first sub-token, −1 where it has none."""
+    def _cuts(self, text: _Text, kind: Kind) -> bool:
+        if self.overflow == "split" or len(text.ids) <= self.max_length:
+            return False
+        return kind == "sequence" or max(text.starts, default=0) >= self.max_length - _around(text.special)[1]
+
+    def _rows(self, text: _Text, kind: Kind) -> list[_Row]:
+        """A text whole where it fits, else cut off or split into windows, each with the special tokens around it."""
+        if len(text.ids) <= self.max_length:
+            return [_Row(text.ids, text.starts)]
+        before, after = _around(text.special)
+        size = self.max_length - before - after
+        length = len(text.ids) - before - after
+        if self.overflow == "cut":
+            starts = [start if start < before + size else -1 for start in text.starts]
+            return [_Row(_window(text.ids, before, after, 0, size), starts)]
+        firsts = starts_of_windows(length, size, 0 if kind == "sequence" else size // 2)
+        windows = [_window(text.ids, before, after, first, size) for first in firsts]
+        if kind == "sequence":
+            return [_Row(ids, [0]) for ids in windows]
+        return _dealt(text.starts, windows, firsts, size, before)
+
+
+def _fits(words: list[str], split: Any, joined: Any) -> bool:
+    """Whether the words one by one and as running text have the same sub-tokens, but for the first word."""
+    if split.ids == joined.ids:
+        return True
+    one_by_one, running = _by_word(split, len(words)), _by_place(joined, words)
+    return len(words) < 2 or (running[1] > 0 and split.ids[one_by_one[1] :] == joined.ids[running[1] :])
+
+
+def _by_word(encoding: Any, num_words: int) -> list[int]:
+    """Position of each word's first sub-token, −1 where it has none: of words encoded one by one."""
     starts = [-1] * num_words
     for position, word in reversed(list(enumerate(encoding.word_ids))):
         if word is not None:
@@ -123,17 +262,44 @@ def _starts(encoding: Any, num_words: int) -> list[int]:
     return starts
 
 
-def _lost(encoding: Any, starts: list[int]) -> set[int]:
-    """Words without a sub-token that were not merely cut off at the length limit."""
-    end = max(starts, default=-1)
-    last = starts.index(end) if end >= 0 else -1
-    reached = last if encoding.overflowing else len(starts)
-    return {word for word, start in enumerate(starts) if start < 0 and word < reached}
+def _by_place(encoding: Any, words: Sequence[str]) -> list[int]:
+    """The same in running text: the first token that shares a character with the word."""
+    ends = [end - 1 for end in accumulate(len(word) + 1 for word in words)]
+    begins = [end - len(word) for end, word in zip(ends, words, strict=True)]
+    starts = [-1] * len(words)
+    for position, (first, end) in enumerate(encoding.offsets):
+        word = bisect_right(ends, first)
+        while end > first and word < len(words) and begins[word] < end:
+            starts[word] = position if starts[word] < 0 else starts[word]
+            word += 1
+    return starts
 
 
-def _flat(lists: list[list[int]]) -> Ints:
+def _around(special: Sequence[int]) -> tuple[int, int]:
+    """How many special tokens stand before and after a text."""
+    before = next((i for i, is_special in enumerate(special) if not is_special), len(special))
+    after = next((i for i, is_special in enumerate(reversed(special)) if not is_special), 0)
+    return before, after
+
+
+def _window(ids: list[int], before: int, after: int, first: int, size: int) -> list[int]:
+    content = ids[before + first : before + first + size]
+    return [*ids[:before], *content, *ids[len(ids) - after :]]
+
+
+def _dealt(starts: list[int], windows: list[list[int]], firsts: list[int], size: int, before: int) -> list[_Row]:
+    """The windows of a sentence, each with the words that are its own; those without a word are left out."""
+    limits = borders(firsts, size)
+    owned: list[list[int]] = [[] for _ in windows]
+    for start in starts:
+        window = bisect_right(limits, start - before)
+        owned[window].append(start - firsts[window])
+    return [_Row(ids, own) for ids, own in zip(windows, owned, strict=True) if own]
+
+
+def _flat(lists: Iterable[list[int]]) -> Ints:
     return np.fromiter((value for values in lists for value in values), np.int32)
 
 
-def _offsets(lists: list[list[int]]) -> NDArray[np.int64]:
+def _offsets(lists: Iterable[list[int]]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum([len(values) for values in lists], dtype=np.int64)]).astype(np.int64)

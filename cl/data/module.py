@@ -43,14 +43,17 @@ class TrainLoader:
 
 
 class PassLoader:
-    """One pass over a data set without duplicates, longest examples first, dealt to ranks by the example.
+    """One pass over a data set without duplicates, longest examples first, dealt to ranks by the text.
+
+    The windows of a text all go to the rank of its longest, which scores the text as a whole.
 
     `len` may differ by rank: nothing inside the pass may wait for other ranks.
     """
 
     def __init__(self, data: Dataset, learnt: int, *, batch_size: int, rank: int = 0, num_ranks: int = 1) -> None:
         order = data.lengths.argsort(stable=True, descending=True)
-        self.data, self.learnt = data[share(order, rank, num_ranks)], learnt
+        mine = torch.isin(data.store.text[data.rows[order]], share(_texts(data[order]), rank, num_ranks))
+        self.data, self.learnt = data[order[mine]], learnt
         self.batch_size = batch_size
 
     def __len__(self) -> int:
@@ -59,6 +62,14 @@ class PassLoader:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self.data), self.batch_size):
             yield collate(self.data[start : start + self.batch_size], self.learnt, training=False)
+
+
+def _texts(data: Dataset) -> Tensor:
+    """The texts of a data set's rows, in the order in which they first come."""
+    texts, place = torch.unique(data.store.text[data.rows], return_inverse=True)
+    first = torch.full_like(texts, len(data)).scatter_reduce(0, place, torch.arange(len(data)), "amin")
+    in_order: Tensor = texts[first.argsort()]
+    return in_order
 
 
 class ExperienceData(LightningDataModule):

@@ -77,11 +77,12 @@ class Backbone(nn.Module):
 
     @property
     def max_positions(self) -> int | None:
-        """Longest input in tokens, None if the backbone sets no limit."""
+        """What the configuration calls the longest input in tokens, None where it says nothing.
+
+        A model may take fewer, where the table of positions has rows that no token reaches: see `cl.models.trial`.
+        """
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        # RoBERTa counts positions from pad + 1, so that two of its position embeddings are never reached.
-        roberta = "roberta" in self.model.config.model_type or self.model.config.model_type == "camembert"
-        return limit - 2 if limit and roberta else limit
+        return limit if isinstance(limit, int) and limit > 0 else None
 
     def freeze(self) -> None:
         """Nothing in it trains any more, and its dropout is off."""
@@ -213,7 +214,13 @@ def load(name: str, dropout: float | None = None, trust_remote_code: bool = Fals
         ) from error
     if not tokenizer.is_fast:
         raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
-    return Backbone(model), tokenizer
+    try:
+        return Backbone(model), tokenizer
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"network.backbone: {name}, a {type(model).__name__}, is no encoder of single texts: it gives no hidden "
+            f"states for token ids and their mask ({str(error).strip().splitlines()[0]}). Use another backbone"
+        ) from error
 
 
 def scratch(size: Scratch, texts: Iterable[str], max_length: int, dropout: float | None = None) -> tuple[Backbone, Any]:

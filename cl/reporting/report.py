@@ -24,6 +24,7 @@ from cl.streams.identity import changes
 from cl.types import UserError
 
 log = logging.getLogger(__name__)
+MOST_LABELS = 12  # that a table of counts names
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -92,6 +93,7 @@ def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
         matrices=[(cell, _numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
         configs=_shared([(cell, cell.config) for cell in cells if cell.config], len(cells)),
         environment=_environment(cells),
+        counts=next((_counts(cell) for cell in cells if cell.environment.get("counts")), []),
         warnings=_shared([(cell, line) for cell in cells for line in cell.warnings], len(cells)),
         duration=_duration,
     )
@@ -120,6 +122,20 @@ def _numbers(matrix: EvaluationMatrix) -> list[list[str]]:
     return [[f"{100 * value:.1f}" if value == value else "–" for value in row] for row in matrix.array()]
 
 
+def _counts(cell: Cell) -> list[list[str]]:
+    """The data that a run saw, a row an experience and split: all of its runs saw the same."""
+    rows = []
+    for experience in cell.environment["counts"]:
+        for split, found in experience["splits"].items():
+            labels = found.get("classes", found.get("entities", {}))
+            named = ", ".join(f"{name} {count}" for name, count in list(labels.items())[:MOST_LABELS])
+            more = f", {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+            share = f"{found['cut_off_share']:.1%}"
+            numbers = [str(found["examples"]), str(found["tokens"]), share, str(found.get("no_sub_token", "–"))]
+            rows.append([plain(experience["name"]), split, *numbers, plain(named + more)])
+    return rows
+
+
 def _shared(texts: Sequence[tuple[Cell, str]], num_runs: int) -> list[tuple[str, str]]:
     """(the runs that have it, text) for each different text; "all runs" where all `num_runs` have it."""
     runs: dict[str, list[str]] = {}
@@ -132,7 +148,7 @@ def _environment(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """Each setting with its different values over all runs."""
     values: dict[str, dict[str, None]] = {}
     for cell in cells:
-        for key, value in _flat(cell.environment):
+        for key, value in _flat({key: value for key, value in cell.environment.items() if key != "counts"}):
             values.setdefault(key, {})[value] = None
     return [(key, ", ".join(found)) for key, found in values.items()]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cl.build import prepare
 from cl.data.encode import Encoder
 from cl.models.backbone import word_pieces
+from cl.testing.tiny import tiny_config
 from cl.types import UserError
 
 SENTENCES = [["Bali", "is", "warm"], ["a", "x-ray"], []]
@@ -68,3 +71,48 @@ def test_cache(encoder: Encoder, tmp_path: Path) -> None:
 
 def test_no_examples(encoder: Encoder) -> None:
     assert len(encoder.encode([], "token")) == 0
+
+
+@pytest.mark.parametrize("obstacle", ["file in its place", "file above it", "no permission"])
+def test_without_a_cache_folder_texts_are_encoded_all_the_same(encoder: Encoder, tmp_path: Path, obstacle: str) -> None:
+    cache = tmp_path / "above" / "cache"
+    if obstacle == "no permission":
+        cache.mkdir(parents=True)
+        cache.chmod(0o500)
+        if os.access(cache, os.W_OK):
+            pytest.skip("this user may write everywhere")
+    else:
+        blocked = cache if obstacle == "file in its place" else cache.parent
+        blocked.parent.mkdir(exist_ok=True)
+        blocked.write_text("")
+    without = Encoder(encoder.tokenizer, 16, cache)
+    for kind, inputs in (("token", SENTENCES), ("sequence", ["a text"])):
+        found, expected = without.encode(inputs, kind), encoder.encode(inputs, kind)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+    (note,) = without.notes
+    assert f"the cache folder {cache} cannot be written" in note
+
+
+def test_a_run_says_that_it_has_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert sum("cannot be written" in warning for warning in prepare(tiny_config()).warnings) == 1
+
+
+def test_a_full_disk_leaves_no_part_of_an_entry(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, **arrays: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    without = Encoder(encoder.tokenizer, 16, tmp_path)
+    without.encode(SENTENCES, "token")
+    assert "No space left on device" in without.notes[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_a_word_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(UserError, match="adds 2 special tokens to each text: give at least 3"):
+        Encoder(encoder.tokenizer, 2)

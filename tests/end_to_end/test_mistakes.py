@@ -36,6 +36,8 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
     rows = [line.split() for line in output.splitlines()]
     assert ["0", "a", "sequence", "14", "2", "4", "no,", "yes", "6/6/6", "0.0%", "0"] in rows
     assert any(row[:6] == ["1", "n", "token", "9", "1", "2"] for row in rows)
+    assert "  0 a: tokens 84/12/24; classes 14/2/4: " in output
+    assert "; entities 9/1/2: " in output
 
 
 @pytest.mark.parametrize(
@@ -147,6 +149,12 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
     assert "warning: a: 1 of 2 test examples stand in train too; stream.drop_overlap=true" in output
     row = next(line for line in output.splitlines() if line.startswith(" 0  a"))
     assert row.split()[-3:] == ["6/6/32", "4.5%", "0"]  # one of 22 was cut off at network.max_length
+    assert "(4.5%) are cut off at network.max_length" in output
+    corpus = stream(REVIEWS[:-1] + ", test: t.tsv}")
+    code, output = cl_command("check", "tiny.yaml", corpus, "network.overflow=split")
+    assert code == 0
+    assert "in 18/2/3 windows; classes 18/2/2:" in output
+    assert "cut off at" not in output
 
     (data / "n.txt").write_text(NER + "\u200b O\nParis I-place\n")  # a token of which no sub-token is left
     code, output = cl_command("check", "tiny.yaml", stream(NAMES, hold_out={"valid": 0.1, "test": 0.1}))

@@ -1,0 +1,77 @@
+"""What a backbone can do, found by trying it: configurations do not say, or say it each in its own way."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from cl.models.backbone import Backbone
+
+SHORTEST = 3  # tokens that every backbone takes: one that does not is refused when it is loaded
+TOLERANCE = 1e-4  # of the greatest number of a hidden state; rounding stays below 1e-6
+# What models of transformers raise where a table of positions has no more rows.
+TOO_LONG = (IndexError, RuntimeError, ValueError, AssertionError)
+
+
+def longest_input(backbone: Backbone, wanted: int) -> int:
+    """The length in tokens, `wanted` at most, up to which a text passes through.
+
+    One pass if that is `wanted` itself. What the configuration calls the longest is never exceeded: a backbone
+    without a table of positions would take more, but was not made for it.
+    """
+    most = min(wanted, backbone.max_positions or wanted)
+    if most <= SHORTEST or _takes(backbone, most):
+        return most
+    return bisect_left(range(most), True, lo=SHORTEST + 1, key=lambda length: not _takes(backbone, length)) - 1
+
+
+def sees_padding(backbone: Backbone, length: int) -> bool:
+    """Whether hidden states of a text depend on padding that other texts of a batch bring, up to `length` tokens."""
+    ids = _tokens(backbone, min(5, length - 1))
+    mask, width = torch.ones_like(ids), length - ids.shape[1]
+    if not ids.numel() or backbone.first_position is not None:  # packed: no layer sees padding
+        return False
+    with _trying(backbone):
+        alone = backbone(ids, mask)
+        padded = backbone(pad(ids, (0, width), value=_padding(backbone)), pad(mask, (0, width)))
+    difference = (padded[:, : ids.shape[1]] - alone).abs().max() / alone.abs().max()
+    return bool(difference > TOLERANCE)
+
+
+def _takes(backbone: Backbone, length: int) -> bool:
+    ids = _tokens(backbone, length)
+    with _trying(backbone):
+        try:
+            backbone(ids, torch.ones_like(ids))
+        except TOO_LONG:
+            return False
+    return True
+
+
+def _padding(backbone: Backbone) -> int:
+    number: int | None = getattr(backbone.model.config, "pad_token_id", None)
+    return number or 0
+
+
+def _tokens(backbone: Backbone, length: int) -> Tensor:
+    """A text `[1, L]` without a padding token, which some models give no position."""
+    others: int = max(1, backbone.model.config.vocab_size - 1)
+    after = torch.arange(length)[None] % min(others, 7)
+    return (_padding(backbone) + 1 + after) % (others + 1)
+
+
+@contextmanager
+def _trying(backbone: Backbone) -> Iterator[None]:
+    """In eval mode, without gradients, and no number drawn from the generators of a run."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        backbone.train(was_training)

@@ -1,0 +1,100 @@
+"""What a backbone can take is found by trying it, whatever its configuration calls its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+
+from cl.build import build_backbone, build_stream, prepare
+from cl.config import NetworkConfig
+from cl.models.backbone import Backbone, load, word_pieces
+from cl.models.trial import longest_input, sees_padding
+from cl.testing.tiny import tiny_config
+from cl.types import UserError
+
+SIZE: dict[str, Any] = {
+    "vocab_size": 100,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 20,
+}
+ESM = {"pad_token_id": 1, "mask_token_id": 4}
+XLNET = {"vocab_size": 100, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
+LUKE = {"entity_vocab_size": 10, "entity_emb_size": 8}
+XMOD = {"languages": ["en_XX"], "default_language": "en_XX"}
+LONGEST: dict[str, tuple[int, Callable[[], Any]]] = {
+    "bert": (20, lambda: hf.BertModel(hf.BertConfig(**SIZE))),
+    "roberta": (18, lambda: hf.RobertaModel(hf.RobertaConfig(**SIZE))),
+    "roberta, padding 3": (16, lambda: hf.RobertaModel(hf.RobertaConfig(**SIZE, pad_token_id=3))),
+    "camembert": (18, lambda: hf.CamembertModel(hf.CamembertConfig(**SIZE))),
+    "mpnet": (18, lambda: hf.MPNetModel(hf.MPNetConfig(**SIZE))),
+    "longformer": (18, lambda: hf.LongformerModel(hf.LongformerConfig(**SIZE, attention_window=[4]))),
+    "data2vec": (18, lambda: hf.Data2VecTextModel(hf.Data2VecTextConfig(**SIZE))),
+    "esm": (18, lambda: hf.EsmModel(hf.EsmConfig(**SIZE, **ESM))),
+    "ibert": (18, lambda: hf.IBertModel(hf.IBertConfig(**SIZE))),
+    "xmod": (18, lambda: hf.XmodModel(hf.XmodConfig(**SIZE, **XMOD))),
+    "luke": (18, lambda: hf.LukeModel(hf.LukeConfig(**SIZE, **LUKE))),
+    "luke, padding 7": (12, lambda: hf.LukeModel(hf.LukeConfig(**SIZE, **LUKE, pad_token_id=7))),
+    "relative positions": (20, lambda: hf.DebertaV2Model(hf.DebertaV2Config(**SIZE))),
+    "rotary positions": (20, lambda: hf.EsmModel(hf.EsmConfig(**SIZE, **ESM, position_embedding_type="rotary"))),
+    "no limit": (64, lambda: hf.XLNetModel(hf.XLNetConfig(**XLNET))),
+}  # fmt: skip
+SEE_PADDING = {
+    "convbert": lambda: hf.ConvBertModel(hf.ConvBertConfig(**SIZE, embedding_size=16)),
+    "fnet": lambda: hf.FNetModel(
+        hf.FNetConfig(**{k: v for k, v in SIZE.items() if k != "num_attention_heads"})  # it has no attention
+    ),
+}
+
+
+@pytest.mark.parametrize(("longest", "make"), LONGEST.values(), ids=LONGEST)
+def test_the_longest_input(longest: int, make: Callable[[], Any]) -> None:
+    backbone = Backbone(make())
+    drawn = torch.random.get_rng_state()
+    assert longest_input(backbone, 64) == longest
+    assert longest_input(backbone, longest) == longest
+    assert longest_input(backbone, 7) == 7
+    assert not sees_padding(backbone, 12)
+    assert torch.equal(drawn, torch.random.get_rng_state()), "a run draws the same numbers as without a trial"
+    assert backbone.training
+
+
+@pytest.mark.parametrize("make", SEE_PADDING.values(), ids=SEE_PADDING)
+def test_what_sees_padding(make: Callable[[], Any]) -> None:
+    assert sees_padding(Backbone(make()), 12)
+
+
+def saved(folder: Path, model: Any) -> str:
+    tokenizer = word_pieces(["a few words"], 100)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_length_that_the_table_cannot_hold_is_refused(tmp_path: Path) -> None:
+    config = NetworkConfig(backbone=saved(tmp_path, LONGEST["mpnet"][1]()), max_length=19)
+    with pytest.raises(UserError, match=r"network.max_length is 19, but .* takes 18 tokens at most: lower it"):
+        build_backbone(config, ())
+    build_backbone(replace(config, max_length=18), ())
+
+
+def test_a_run_says_that_scores_depend_on_batches(tmp_path: Path) -> None:
+    config = tiny_config("sequence")
+    stream = build_stream(config.stream)
+    network = NetworkConfig(backbone=saved(tmp_path, SEE_PADDING["convbert"]()), max_length=20)
+    assert any("sees padding" in w for w in prepare(replace(config, network=network), stream).warnings)
+    assert not any("sees padding" in w for w in prepare(config, stream).warnings)
+
+
+def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
+    size = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    with pytest.raises(UserError, match="a T5Model, is no encoder of single texts"):
+        load(saved(tmp_path, hf.T5Model(hf.T5Config(**size))))
