@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,11 +34,12 @@ from cl.types import SPLITS, Corpus, Experience, UserError
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all cells of a grid share: the stream, read and encoded once; and what to warn of."""
+    """What all cells of a grid share: the stream, read and encoded once, its tokenizer; and what to warn of."""
 
     stream: Stream
     evaluator: Evaluator
     warnings: list[str]
+    tokenizer: Any
 
 
 def build_stream(config: StreamConfig) -> Stream:
@@ -67,7 +69,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     warnings = [*check.warnings(stream.experiences), *store.warnings()]
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
-    return Prepared(stream, Evaluator(stream.experiences, store), warnings)
+    return Prepared(stream, Evaluator(stream.experiences, store), warnings, tokenizer)
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:
@@ -77,11 +79,14 @@ def data_errors(config: Config, stream: Stream) -> list[str]:
     return check.errors(stream.experiences, needs_valid)
 
 
-def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple[backbone.Backbone, Any]:
-    """The backbone and its tokenizer."""
+def build_backbone(
+    config: NetworkConfig, stream: Iterable[Experience], tokenizer: Any = None
+) -> tuple[backbone.Backbone, Any]:
+    """The backbone and its tokenizer: for `scratch` the one given, if any, or one of the stream's words."""
     if config.backbone == "scratch":
-        texts = (text for e in stream for text in backbone.words_of(e.train.examples.inputs))
-        return backbone.scratch(config.scratch, texts, config.max_length, config.dropout)
+        if tokenizer is None:
+            tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
+        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout), tokenizer
     loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
     if loaded.max_positions and config.max_length > loaded.max_positions:
         raise UserError(
@@ -89,6 +94,16 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
             "most: lower it"
         )
     return loaded, tokenizer
+
+
+def _training_words(stream: Iterable[Experience]) -> Counter[str]:
+    """How often each word is in the training corpus of each experience, each distinct corpus read once."""
+    corpora = [e.train.examples for e in stream]
+    shared_by, words = Counter(map(id, corpora)), Counter[str]()
+    for examples in {id(examples): examples for examples in corpora}.values():
+        counts = backbone.count_words(backbone.words_of(examples.inputs))
+        words.update({word: count * shared_by[id(examples)] for word, count in counts.items()})
+    return words
 
 
 def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
@@ -112,7 +127,7 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
 def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
-    loaded, _ = build_backbone(config.network, prepared.stream)
+    loaded, _ = build_backbone(config.network, prepared.stream, prepared.tokenizer)
     dropout = 0.1 if config.network.dropout is None else config.network.dropout
     network = Network(loaded, config.network.pooling, dropout, config.network.head)
     return Learner(

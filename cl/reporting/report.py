@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -21,6 +22,7 @@ from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown
 from cl.reporting.theme import DARK, LIGHT
 from cl.types import UserError
 
+MOST_COLUMNS = 30
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -73,7 +75,8 @@ def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
         table=comparison(cells),
         caption=CAPTION,
         sections=[_section(chart) for chart in charts],
-        matrices=[(cell, _numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
+        matrices=[(cell, *_numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
+        most_columns=MOST_COLUMNS,
         configs=_shared([(cell, cell.config) for cell in cells if cell.config]),
         environment=_environment(cells),
         duration=_duration,
@@ -98,9 +101,21 @@ def _section(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _numbers(matrix: EvaluationMatrix) -> list[list[str]]:
-    """R as text, in percent."""
-    return [[f"{100 * value:.1f}" if value == value else "–" for value in row] for row in matrix.array()]
+def _numbers(matrix: EvaluationMatrix) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """R in percent as text: headings, and (name, values) of each row.
+
+    Of a long stream only what was learnt of each experience and what is left of it: all of R fits no page.
+    """
+    r = matrix.array()
+    if len(matrix.names) <= MOST_COLUMNS:
+        return ["after", *matrix.names], list(zip(matrix.names, map(_percents, r), strict=False))
+    rows = np.stack([r.diagonal(), np.fmax.reduce(r, axis=0)[: len(r)], r[-1, : len(r)]], axis=1)
+    headings = ["experience", "when learnt", "at best", "in the end"]
+    return headings, list(zip(matrix.names, map(_percents, rows), strict=False))
+
+
+def _percents(row: Iterable[float]) -> list[str]:
+    return [f"{100 * value:.1f}" if value == value else "–" for value in row]
 
 
 def _shared(texts: Sequence[tuple[Cell, str]]) -> list[tuple[str, str]]:
