@@ -113,7 +113,7 @@ def _tiles(axes: Axes, cells: NDArray[np.bool_], **style: Any) -> None:
         return
     corners = np.stack([columns, rows], axis=-1)[:, None] + [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]
     codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rows)
-    axes.add_patch(PathPatch(Path(corners.reshape(-1, 2), codes), **style))
+    axes.add_artist(PathPatch(Path(corners.reshape(-1, 2), codes), **style))  # not add_patch: limits are set anyway
 
 
 def _annotate(axes: Axes, theme: Theme, table: Floats, scale: Normalize) -> None:
