@@ -68,7 +68,8 @@ _CHOOSING = (
 
 def undefined_scores(experiences: Sequence[Experience], splits: Sequence[SplitName]) -> list[str]:
     """Of each experience and split without an entity to find: that its score is undefined there."""
-    found, begun = [], {}
+    found: list[str] = []
+    begun: dict[tuple[int, range | int], set[str]] = {}
     for experience in (e for e in experiences if e.kind == "token"):
         for name in splits:
             split = experience.split(name)
