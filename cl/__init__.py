@@ -1,3 +1,7 @@
 """`cl`: continual learning for language."""
 
+from cl.threads import share_cores
+
 __version__ = "0.1.0"
+
+share_cores()  # before anything loads torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -35,7 +36,7 @@ from cl.types import SPLITS, Corpus, Experience, UserError
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all cells of a grid share: the stream, read and encoded once; and what to warn of.
+    """What all cells of a grid share: the stream, read and encoded once, its tokenizer; and what to warn of.
 
     `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
     """
@@ -43,6 +44,7 @@ class Prepared:
     stream: Stream
     evaluator: Evaluator
     warnings: list[str]
+    tokenizer: Any
     identity: list[Identity]
     encoded: str
 
@@ -74,7 +76,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
-    return Prepared(stream, Evaluator(stream.experiences, store), warnings, identity, store.fingerprint())
+    return Prepared(stream, Evaluator(stream.experiences, store), warnings, tokenizer, identity, store.fingerprint())
 
 
 def encode(
@@ -100,21 +102,32 @@ def data_errors(config: Config, stream: Stream) -> list[str]:
 
 
 def build_backbone(
-    config: NetworkConfig, stream: Iterable[Experience], *, tried: bool = False
+    config: NetworkConfig, stream: Iterable[Experience], tokenizer: Any = None, *, tried: bool = False
 ) -> tuple[backbone.Backbone, Any]:
-    """The backbone and its tokenizer; `UserError` where it cannot take `max_length` tokens.
+    """The backbone and its tokenizer: for `scratch` the one given, if any, or one of the stream's words.
 
-    `tried`: it is known that it can.
+    `tried`: it is known that it takes `max_length` tokens; otherwise `UserError` where it does not.
     """
     if config.backbone == "scratch":
-        texts = (text for e in stream for text in backbone.words_of(e.train.examples.inputs))
-        return backbone.scratch(config.scratch, texts, config.max_length, config.dropout)
+        if tokenizer is None:
+            tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
+        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout), tokenizer
     loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
     if not tried and (longest := longest_input(loaded, config.max_length)) < config.max_length:
         raise UserError(
             f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most: lower it"
         )
     return loaded, tokenizer
+
+
+def _training_words(stream: Iterable[Experience]) -> Counter[str]:
+    """How often each word is in the training corpus of each experience, each distinct corpus read once."""
+    corpora = [e.train.examples for e in stream]
+    shared_by, words = Counter(map(id, corpora)), Counter[str]()
+    for examples in {id(examples): examples for examples in corpora}.values():
+        counts = backbone.count_words(backbone.words_of(examples.inputs))
+        words.update({word: count * shared_by[id(examples)] for word, count in counts.items()})
+    return words
 
 
 def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
@@ -138,7 +151,7 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
 def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
-    loaded, _ = build_backbone(config.network, prepared.stream, tried=True)
+    loaded, _ = build_backbone(config.network, prepared.stream, prepared.tokenizer, tried=True)
     dropout = 0.1 if config.network.dropout is None else config.network.dropout
     network = Network(loaded, config.network.pooling, dropout, config.network.head)
     return Learner(

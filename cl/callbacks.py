@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,8 @@ class AfterStep(Callback):
 
 class BestEpoch(AfterStep):
     """Scores the validation split after each epoch; stops when it has not improved for `patience` epochs, and
-    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch.
+    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch. An epoch whose score is
+    undefined is neither better nor worse than others: it is not kept and does not stop training.
     """
 
     def __init__(self, patience: int | None, keep_best: bool) -> None:
@@ -56,9 +58,12 @@ class BestEpoch(AfterStep):
         row, _ = learner.evaluate("valid", [learner.experience.index])
         scores = row[learner.experience.index]
         assert scores is not None
-        learner.record({"valid/score": scores["score"]})
-        if scores["score"] > self.best:
-            self.best, self.waited = scores["score"], 0
+        score = scores["score"]
+        if math.isnan(score):
+            return
+        learner.record({"valid/score": score})
+        if score > self.best:
+            self.best, self.waited = score, 0
             if self.keep_best:
                 self.weights = {name: t.clone() for name, t in learner.network.state_dict().items()}
         else:

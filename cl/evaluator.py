@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -131,13 +132,26 @@ class Evaluator:
         sentence = self.store.is_first[rows].cumsum(0)[owner]
         return torch.cat([entity_counts(found, gold, sentence, self._tags(e)), errors], dim=1)
 
+    @cached_property
+    def _every_column(self) -> dict[Kind, tuple[str, ...]]:
+        """Each kind's columns at the end of the stream: found once, since every score of every experience asks."""
+        return columns_after(self.experiences, len(self.experiences) - 1)
+
+    @cached_property
+    def _every_tag_set(self) -> dict[int, TagSet]:
+        """What the columns mean to each experience of the kind `token`, found once as well."""
+        prefixes = {e.index: f"{e.name}/" if e.candidates == "own" else "" for e in self.experiences}
+        return {
+            e.index: TagSet.of(self._columns("token"), prefixes[e.index], e.scored)
+            for e in self.experiences
+            if e.kind == "token"
+        }
+
     def _columns(self, kind: Kind) -> tuple[str, ...]:
-        return columns_after(self.experiences, len(self.experiences) - 1)[kind]
+        return self._every_column[kind]
 
     def _tags(self, e: int) -> TagSet:
-        experience = self.experiences[e]
-        prefix = f"{experience.name}/" if experience.candidates == "own" else ""
-        return TagSet.of(self._columns("token"), prefix, experience.scored)
+        return self._every_tag_set[e]
 
     def _names(self, e: int) -> tuple[str, ...]:
         return self._columns("sequence") if self.experiences[e].kind == "sequence" else self._tags(e).types

@@ -114,10 +114,14 @@ class EvaluateConfig:
 
 @dataclass
 class WandbConfig:
-    """`mode`: online, offline, disabled, shared; null is online where a login is found, else offline."""
+    """`mode`: online, offline, disabled, shared; null is online where a login is found, else offline.
+
+    `project`, `entity`, `tags`: where nothing is set here, W&B's own variables hold (`WANDB_PROJECT`, `WANDB_TAGS`, …);
+    without either the project is `cl`. `WANDB_RUN_GROUP` and `WANDB_NAME` replace the run folder's and the cell's name.
+    """
 
     mode: Mode | None = None
-    project: str = "cl"
+    project: str | None = None
     entity: str | None = None
     tags: list[str] = field(default_factory=list)
 

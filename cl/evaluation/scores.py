@@ -4,10 +4,13 @@ Both kinds share one representation, `counts`: int64 `[K, 3]` with the columns (
 `K` classes (sequence) or `K` entity types (token), for which the four columns of `error_counts` may follow. Counts of
 disjoint examples add up, so the counts of a test set spread over ranks and batches are the sum of the parts, and a
 score is the same for any number of ranks. A mean of per-batch F1 scores is not an F1 score.
+
+What is 0/0 is not measured: NaN, which no mean counts, and never 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -118,15 +121,15 @@ def error_rates(counts: Tensor) -> dict[str, float]:
 
 
 def accuracy(counts: Tensor) -> float:
-    """Correct examples over all examples, in [0, 1]; 0 where there are none. For classes, not for entities."""
+    """Correct examples over all examples, in [0, 1]; NaN where there are none. For classes, not for entities."""
     correct, _, gold = counts.sum(dim=0).tolist()
-    return correct / gold if gold else 0.0
+    return correct / gold if gold else math.nan
 
 
 def micro_f1(counts: Tensor) -> float:
-    """F1 of all types together, `2 · correct / (predicted + gold)`, in [0, 1]; 0 where there is nothing to find."""
+    """F1 of all types together, `2 · correct / (predicted + gold)`, in [0, 1]; NaN where neither has any."""
     correct, predicted, gold = counts.sum(dim=0).tolist()
-    return 2 * correct / (predicted + gold) if predicted + gold else 0.0
+    return 2 * correct / (predicted + gold) if predicted + gold else math.nan
 
 
 def per_class_f1(counts: Tensor) -> Tensor:
@@ -137,9 +140,9 @@ def per_class_f1(counts: Tensor) -> Tensor:
 
 def macro_f1(counts: Tensor) -> float:
     """Mean of `per_class_f1` over the classes that were predicted or are in the gold, as seqeval and scikit-learn
-    take it; 0 where there are none.
+    take it; NaN where there are none.
     """
-    return float(per_class_f1(counts).nanmean().nan_to_num(0.0))
+    return float(per_class_f1(counts).nanmean())
 
 
 def scores(kind: Kind, counts: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -147,7 +150,15 @@ def scores(kind: Kind, counts: Tensor, names: Sequence[str]) -> dict[str, float]
 
     Sequence: `accuracy`, `macro_f1`. Token: `micro_f1`, `macro_f1` and `f1/<type>` for each type that was predicted
     or is in the gold. `score` repeats the primary one (accuracy, micro_f1), so that mixed streams have one name.
+
+    All are NaN where the gold is empty, whatever was predicted: recall is 0/0 there, and which experiences a mean is
+    over must depend on the data alone, or no two strategies could be compared.
     """
+    found = _scores(kind, counts, names)
+    return found if counts[:, 2].any() else dict.fromkeys(found, math.nan)
+
+
+def _scores(kind: Kind, counts: Tensor, names: Sequence[str]) -> dict[str, float]:
     if kind == "sequence":
         return {"score": accuracy(counts), "accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
     present = counts.sum(dim=1).gt(0).tolist()

@@ -223,9 +223,8 @@ def load(name: str, dropout: float | None = None, trust_remote_code: bool = Fals
         ) from error
 
 
-def scratch(size: Scratch, texts: Iterable[str], max_length: int, dropout: float | None = None) -> tuple[Backbone, Any]:
-    """A small BERT with random weights (torch's global generator) and a WordPiece vocabulary of `texts`."""
-    tokenizer = word_pieces(texts, size.vocabulary)
+def scratch(size: Scratch, tokenizer: Any, max_length: int, dropout: float | None = None) -> Backbone:
+    """A small BERT with random weights (torch's global generator) for the words of a tokenizer."""
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.hidden,
@@ -237,7 +236,7 @@ def scratch(size: Scratch, texts: Iterable[str], max_length: int, dropout: float
         attention_probs_dropout_prob=0.1 if dropout is None else dropout,
         pad_token_id=0,
     )
-    return Backbone(BertModel(config, add_pooling_layer=False)), tokenizer
+    return Backbone(BertModel(config, add_pooling_layer=False))
 
 
 def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
@@ -245,9 +244,18 @@ def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
 
     (A trained vocabulary could differ between processes; ranks and resumed runs must agree.)
     """
-    normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    split = pre_tokenizers.BertPreTokenizer()
-    words = Counter(word for text in texts for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)))
+    return tokenizer_of(count_words(texts), size)
+
+
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """How often each word is in the texts."""
+    normalizer, split = _word_splitter()
+    return Counter(word for text in texts for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text)))
+
+
+def tokenizer_of(words: Counter[str], size: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of `word_pieces` for words that were counted already."""
+    normalizer, split = _word_splitter()
     characters = sorted({character for word in words for character in word})
     frequent = sorted(words, key=lambda word: (-words[word], word))
     pieces = [*SPECIAL, *characters, *(f"##{c}" for c in characters), *frequent]
@@ -259,6 +267,10 @@ def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
+
+
+def _word_splitter() -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
+    return normalizers.BertNormalizer(lowercase=False, strip_accents=False), pre_tokenizers.BertPreTokenizer()
 
 
 def words_of(inputs: Sequence[Any]) -> Iterable[str]:

@@ -17,6 +17,8 @@ from cl.reporting.theme import Style, Theme, styles
 Floats = NDArray[np.float64]
 Curves = Mapping[str, Floats]  # label → percent, [seeds, T], NaN where there is no point
 TYPE = "f1/"
+MOST_PANELS = 20  # of one chart; of more, as many as SHOWN stand for all
+SHOWN = 8
 
 
 def stream_charts(cells: Sequence[Cell]) -> list[Chart]:
@@ -52,11 +54,11 @@ def forgetting_curves(groups: Mapping[str, list[Cell]], look: Mapping[str, Style
     names = _names(groups)
     tables = {label: scores(cells) for label, cells in groups.items()}
     after = np.arange(len(names))[:, None] >= np.arange(len(names))  # [i, j]: j is learnt
-    curves = [
-        {label: np.where(after[:, j], t[:, :, j], np.nan) for label, t in tables.items()} for j in range(len(names))
-    ]
-    panels = _curve_panels([f"{j} · {name}" for j, name in enumerate(names)], curves, look)
+    shown = spread(len(names))
+    curves = [{label: np.where(after[:, j], t[:, :, j], np.nan) for label, t in tables.items()} for j in shown]
+    panels = _curve_panels([f"{j} · {names[j]}" for j in shown], curves, look)
     caption = "Score on each experience, from when it was learnt to the end of the stream." + _band(groups)
+    caption += _left_out(len(shown), len(names), "experiences", "the matrices below have all")
     return Chart("forgetting-curves", "Forgetting curves", caption, panels, _legend(groups, look))
 
 
@@ -76,11 +78,22 @@ def type_curves(groups: Mapping[str, list[Cell]], look: Mapping[str, Style]) -> 
         name: {label: np.stack([_type_f1(cell, name) for cell in group]) for label, group in groups.items()}
         for name in types
     }
-    ordered = sorted(types, key=lambda name: (_first(by_type[name]), name))
+    arrived = sorted(types, key=lambda name: (_first(by_type[name]), name))
+    ordered = [arrived[i] for i in spread(len(arrived))]
     titles = [name.removeprefix(TYPE) for name in ordered]
     panels = _curve_panels(titles, [by_type[name] for name in ordered], look)
     caption = "F1 of each entity type after each experience, over all test sets learnt so far." + _band(groups)
+    caption += _left_out(len(ordered), len(arrived), "types", "matrix.json of each run has all")
     return Chart("entity-types", "Entity types", caption, panels, _legend(groups, look))
+
+
+def spread(count: int) -> list[int]:
+    """Which of `count` panels a chart has: all, or some from the first to the last, evenly spread."""
+    return list(range(count)) if count <= MOST_PANELS else np.linspace(0, count - 1, SHOWN).round().astype(int).tolist()
+
+
+def _left_out(shown: int, count: int, what: str, where: str) -> str:
+    return f" Shown: {shown} of {count} {what}, evenly spread over the stream; {where}." if shown < count else ""
 
 
 def _band(groups: Mapping[str, list[Cell]]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -16,25 +18,25 @@ from cl.reporting.cells import Cell, plain
 from cl.reporting.tables import COLUMNS, comparison, to_markdown, to_rich
 
 MAIN = ("average_score", "average_over_time", "forgetting", "intransigence", "normalised_retention")
+MOST_ROWS, MOST_LETTERS = 10, 30
+Learnt = tuple[int, str, str, str]  # index, name, score, change since it was learnt
 NARROW = tuple(column for column in COLUMNS if column.name in MAIN)  # what fits a terminal
 
 
 def print_row(matrix: EvaluationMatrix, console: Console | None = None, title: str = "") -> None:
     """Print the scores after the experience just learnt, and how far each is from when it was learnt.
 
-    One plain line where nobody watches a terminal.
+    Of a long stream the newest and those that lost most. One plain line where nobody watches a terminal.
     """
     console = console or Console()
     if not matrix.num_learnt:
         return
     heading = " · ".join(filter(None, (plain(title), f"learnt {matrix.num_learnt}/{len(matrix.names)}")))
-    rows = _learnt(matrix)
     metrics = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in _metrics(matrix).items())
     if console.is_terminal:
-        console.print(_grid(heading, rows, metrics))
+        console.print(_grid(heading, _learnt(matrix), metrics, matrix.num_learnt))
     else:
-        scores = " | ".join(f"{name} {score}{change and f' ({change})'}" for name, score, change in rows)
-        console.print(Text(f"{heading}: {scores} | {metrics}"), soft_wrap=True)
+        console.print(_line(f"{heading}: {metrics}", _learnt(matrix), console.width), soft_wrap=True)
 
 
 def print_comparison(cells: Sequence[Cell], console: Console | None = None) -> None:
@@ -46,13 +48,28 @@ def print_comparison(cells: Sequence[Cell], console: Console | None = None) -> N
         console.print(Text(to_markdown(comparison(cells)).rstrip()), soft_wrap=True)
 
 
-def _learnt(matrix: EvaluationMatrix) -> list[tuple[str, str, str]]:
-    """(name, score, change since it was learnt) of each experience learnt, as text."""
-    r, last = 100 * matrix.array(), matrix.num_learnt - 1
+def _learnt(matrix: EvaluationMatrix) -> list[Learnt]:
+    """The newest experience and then those that lost most, `MOST_ROWS` at most."""
+    last = matrix.num_learnt - 1
+    scores = 100 * matrix.array()[:, : last + 1]
+    current, change = scores[last], scores[last] - scores.diagonal()
+    lost_most = np.argsort(change[:last], kind="stable")[: MOST_ROWS - 1]  # what was not measured comes last
     return [
-        (plain(name), _number(r[last, j]), "" if j == last else _number(r[last, j] - r[j, j], "+"))
-        for j, name in enumerate(matrix.names[: last + 1])
+        (j, plain(matrix.names[j], MOST_LETTERS), _number(current[j]), _number(change[j], "+") if j < last else "")
+        for j in (last, *lost_most.tolist())
     ]
+
+
+def _line(text: str, rows: Sequence[Learnt], width: int) -> Text:
+    """One line of a terminal: what is said anyway, the newest experience, and as many others as there is room for."""
+    newest, *others = [f" | {name} {score}" + (f" ({change})" if change else "") for _, name, score, change in rows]
+    line = Text(text + newest)
+    line.truncate(width, overflow="ellipsis")
+    for other in others:
+        if line.cell_len + cell_len(other) > width:
+            break
+        line.append(other)
+    return line
 
 
 def _metrics(matrix: EvaluationMatrix) -> dict[str, str]:
@@ -65,12 +82,14 @@ def _number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.1f}" if math.isfinite(value) else "–"
 
 
-def _grid(heading: str, rows: Sequence[tuple[str, str, str]], metrics: str) -> RichTable:
+def _grid(heading: str, rows: Sequence[Learnt], metrics: str, num_learnt: int) -> RichTable:
+    if num_learnt > len(rows):
+        metrics += f" ({num_learnt - len(rows)} experiences that lost less are not shown)"
     grid = RichTable(title=Text(heading, "bold"), title_justify="left", caption=Text(metrics), caption_justify="left")
     grid.box = SIMPLE_HEAD
     grid.add_column("experience")
     grid.add_column("score", justify="right")
     grid.add_column("since learnt", justify="right")
-    for name, score, change in rows:
+    for _, name, score, change in sorted(rows):
         grid.add_row(Text(name), Text(score), Text(change, "red" if change.startswith("-") else "green"))
     return grid

@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -79,13 +81,14 @@ def _drawing(theme: Theme, size: float) -> Iterator[None]:
 def save(chart: Chart, folder: Path) -> None:
     """Write `<name>.svg`, `<name>.png`, and the first again as `<name>-dark.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for theme, ending in ((LIGHT, ""), (DARK, "-dark")):
-        with _drawing(theme, PAPER_FONT):
-            figure = compose(chart, theme)
-            figure.savefig(folder / f"{chart.name}{ending}.svg", metadata=NO_METADATA)
-            if theme is LIGHT:
-                figure.set_layout_engine("none")  # it is laid out already, and that is half of the work
-                figure.savefig(folder / f"{chart.name}.png", dpi=200)
+    with _drawing(LIGHT, PAPER_FONT):
+        figure = compose(chart, LIGHT)
+        svg = _svg(figure)
+        figure.set_layout_engine("none")  # it is laid out already, and that is half of the work
+        figure.set_dpi(200)
+        FigureCanvasAgg(figure).print_png(folder / f"{chart.name}.png")  # type: ignore[no-untyped-call]
+    (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
+    (folder / f"{chart.name}-dark.svg").write_text(_dark(svg), encoding="utf-8")
 
 
 def panel_svg(chart: Chart, panel: Panel, name: str) -> str:
@@ -94,7 +97,7 @@ def panel_svg(chart: Chart, panel: Panel, name: str) -> str:
         size = chart.size[0] * SCREEN_SCALE, chart.size[1] * SCREEN_SCALE
         figure = Figure(figsize=size, layout="constrained")
         panel.draw(figure.add_subplot(), LIGHT)
-        return inline(_svg(figure), name, panel.alt)
+        return inline(_svg(_transparent(figure)), name, panel.alt)
 
 
 def swatch_svg(style: Style, name: str) -> str:
@@ -102,7 +105,7 @@ def swatch_svg(style: Style, name: str) -> str:
     with _drawing(LIGHT, SCREEN_FONT):
         figure = Figure(figsize=(0.4, 0.18))
         figure.add_artist(_swatch(style, LIGHT, x=(0.05, 0.5, 0.95), y=(0.5, 0.5, 0.5), markevery=[1]))
-        return inline(_svg(figure), name, "")
+        return inline(_svg(_transparent(figure)), name, "")
 
 
 def _swatch(
@@ -121,9 +124,23 @@ def _swatch(
 
 
 def _svg(figure: Figure) -> str:
+    """The figure as an SVG file. (`savefig` would draw it twice.)"""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata=NO_METADATA)
+    FigureCanvasSVG(figure).print_svg(stream, metadata=NO_METADATA)  # type: ignore[no-untyped-call]
     return stream.getvalue()
+
+
+def _transparent(figure: Figure) -> Figure:
+    """The figure without a paper of its own: the page has one."""
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
+    return figure
+
+
+def _dark(svg: str) -> str:
+    """A drawing of the light theme in the colours of the dark one, which is quicker than drawing it again."""
+    dark = DARK.roles()
+    return STYLES.sub(lambda style: COLOUR.sub(lambda colour: dark[ROLES[colour[0]]], style[0]), svg)
 
 
 def inline(svg: str, name: str, alt: str) -> str:
@@ -147,8 +164,9 @@ def inline(svg: str, name: str, alt: str) -> str:
 
 
 REFERENCE = re.compile(r"url\(#([^)]+)\)|^#([A-Za-z][\w-]*)$")
-ROLES = {colour.lower(): f"var(--{role})" for role, colour in LIGHT.roles().items()}
+ROLES = {colour.lower(): role for role, colour in LIGHT.roles().items()}
 COLOUR = re.compile("|".join(ROLES))
+STYLES = re.compile(r'\b(?:style|fill|stroke)="[^"]*"')
 
 
 def _references(value: str) -> list[str]:
@@ -166,7 +184,7 @@ def _adopt(element: ElementTree.Element, name: str, referred: set[str]) -> None:
         if key in attributes:
             attributes[key] = _renamed(attributes[key], name)
     if kept:
-        attributes["style"] = COLOUR.sub(lambda match: ROLES[match[0]], _renamed(kept, name))
+        attributes["style"] = COLOUR.sub(lambda match: f"var(--{ROLES[match[0]]})", _renamed(kept, name))
     if identity in referred:
         attributes["id"] = f"{name}-{identity}"
 

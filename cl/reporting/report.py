@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -25,6 +26,7 @@ from cl.types import UserError
 
 log = logging.getLogger(__name__)
 MOST_LABELS = 12  # that a table of counts names
+MOST_COLUMNS = 30
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -90,7 +92,8 @@ def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
         table=comparison(cells),
         caption=CAPTION,
         sections=[_section(chart) for chart in charts],
-        matrices=[(cell, _numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
+        matrices=[(cell, *_numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
+        most_columns=MOST_COLUMNS,
         configs=_shared([(cell, cell.config) for cell in cells if cell.config], len(cells)),
         environment=_environment(cells),
         counts=next((_counts(cell) for cell in cells if cell.environment.get("counts")), []),
@@ -117,9 +120,21 @@ def _section(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _numbers(matrix: EvaluationMatrix) -> list[list[str]]:
-    """R as text, in percent."""
-    return [[f"{100 * value:.1f}" if value == value else "–" for value in row] for row in matrix.array()]
+def _numbers(matrix: EvaluationMatrix) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """R in percent as text: headings, and (name, values) of each row.
+
+    Of a long stream only what was learnt of each experience and what is left of it: all of R fits no page.
+    """
+    r = matrix.array()
+    if len(matrix.names) <= MOST_COLUMNS:
+        return ["after", *matrix.names], list(zip(matrix.names, map(_percents, r), strict=False))
+    rows = np.stack([r.diagonal(), np.fmax.reduce(r, axis=0)[: len(r)], r[-1, : len(r)]], axis=1)
+    headings = ["experience", "when learnt", "at best", "in the end"]
+    return headings, list(zip(matrix.names, map(_percents, rows), strict=False))
+
+
+def _percents(row: Iterable[float]) -> list[str]:
+    return [f"{100 * value:.1f}" if value == value else "–" for value in row]
 
 
 def _counts(cell: Cell) -> list[list[str]]:

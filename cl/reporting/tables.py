@@ -207,10 +207,6 @@ def _seeds(row: Row) -> str:
     return f"{row.num_seeds}" + (f" ({row.note})" if row.note else "")
 
 
-def _caption(table: Table) -> str:
-    return "Percent, mean ± sample standard deviation over seeds. Bold: best, joint training (a bound) aside."
-
-
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

@@ -13,6 +13,7 @@ import os
 import secrets
 import tempfile
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,8 @@ from cl.reporting.files import read_rows
 from cl.reporting.heatmap import matrix_chart
 
 Mode = Literal["online", "offline", "disabled", "shared"]
+PROJECT = "cl"
+OVERRULED = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_DIR")
 LIMITS = {"init_timeout": 20.0, "finish_timeout": 30.0}  # seconds; WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT
 
 
@@ -64,6 +67,8 @@ class WandbSink:
 
     def log_row(self, matrix: EvaluationMatrix) -> None:
         """Log the newest row as `score/<experience>`, and every metric of the rows so far."""
+        if self.logger is None:
+            return
         scores = {f"score/{name}": value for name, value in zip(matrix.names, matrix.array()[-1], strict=True)}
         measured = {name: float(v) for name, v in (scores | summary(matrix)).items() if math.isfinite(v)}
         self._number += 1
@@ -74,11 +79,12 @@ class WandbSink:
         with self._safely() as logger:
             if logger is None or self.log is None or logger.experiment.settings.mode == "shared":
                 return  # (a shared run numbers its rows itself)
-            moments = list(read_rows(self.log))
+            moments: defaultdict[int, list[Any]] = defaultdict(list)
+            for moment in read_rows(self.log):
+                moments[moment[0]].append(moment)
             for experience in range(matrix.num_learnt + 1):
-                for moment in moments:
-                    if moment[0] == experience:
-                        self.write(*moment)
+                for moment in moments[experience]:
+                    self.write(*moment)
                 if experience < matrix.num_learnt:
                     self.log_row(_up_to(matrix, experience + 1))
 
@@ -144,8 +150,8 @@ class WandbSink:
 def open_logger(
     folder: Path,
     *,
-    project: str,
     name: str,
+    project: str | None = None,
     group: str | None = None,
     tags: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
@@ -155,6 +161,8 @@ def open_logger(
     """Start a W&B run that keeps its files in `folder`/wandb, or continue the one that was started there before.
 
     Without a `mode` the run is online if somebody is logged in and offline otherwise; nobody is ever asked to log in.
+    What W&B's own variables say (`WANDB_PROJECT`, `WANDB_TAGS`, `WANDB_NOTES`, …) holds where nothing is given here:
+    for the project and the tags. `name` and `group` are only what a run is called if no variable says it.
     """
     if getattr(rank_zero_only, "rank", 0) != 0 or mode == "disabled":
         return WandbSink(None)
@@ -163,10 +171,19 @@ def open_logger(
         chosen = choose_mode(mode)
         if chosen == "disabled":
             return sink
-        settings: dict[str, Any] = {"project": project, "name": name, "group": group, "tags": list(tags)}
-        settings |= {"config": dict(config or {}), "entity": entity, "dir": str(folder), "id": _id(folder)}
+        settings: dict[str, Any] = {
+            "project": project or _from_environment("project", "WANDB_PROJECT") or PROJECT,
+            "name": _from_environment("run_name", "WANDB_NAME") or name,
+            "group": _from_environment("run_group", "WANDB_RUN_GROUP") or group,
+            "tags": list(tags) or None,  # None: those of WANDB_TAGS
+            "entity": entity,
+            "config": dict(config or {}),
+            "dir": str(folder),
+            "id": _id(folder),
+        }
+        _warn_of_overruled()
         run = _start(chosen, settings)
-        sink.logger, sink.log = WandbLogger(project=project, experiment=run), folder / "log.csv"
+        sink.logger, sink.log = WandbLogger(project=settings["project"], experiment=run), folder / "log.csv"
         sink._first = run.starting_step
         run.define_metric("experience")
         run.define_metric("step")
@@ -178,8 +195,8 @@ def open_logger(
             sink.reopen = partial(
                 open_logger,
                 folder,
-                project=project,
                 name=name,
+                project=project,
                 group=group,
                 tags=tags,
                 config=config,
@@ -187,6 +204,21 @@ def open_logger(
                 mode="offline",
             )
     return sink
+
+
+def _from_environment(setting: str, variable: str) -> str | None:
+    """What the user set for every run: in the environment, or in W&B's settings files."""
+    value = os.environ.get(variable) or getattr(wandb.setup().settings, setting)
+    return None if value is None else str(value)
+
+
+def _warn_of_overruled() -> None:
+    if overruled := [variable for variable in OVERRULED if variable in os.environ]:
+        warnings.warn(
+            f"{', '.join(overruled)} does not hold here: each cell is a W&B run of its own, which is kept in the "
+            "cell's folder and goes on when the cell does",
+            stacklevel=2,
+        )
 
 
 def choose_mode(mode: Mode | None) -> Mode:

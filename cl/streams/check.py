@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from cl.streams.read import num_stray_tags, split_overlap
-from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, entity_type
+from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, SplitName, entity_type
 
 
 def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list[str]:
@@ -21,6 +21,8 @@ def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list
                     f"{name}: {split} has {counts[label]} examples of {label!r}, which train never has: remove them, "
                     "rename the label with the reader's `labels`, or add training examples"
                 )
+    if needs_valid:
+        found += [f"{text}; {_CHOOSING}" for text in undefined_scores(experiences, ("valid",))]
     for experience in experiences:
         for split in SPLITS if needs_valid else ("train", "test"):
             if not len(experience.split(split)):
@@ -54,6 +56,32 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
     for experience in experiences:
         if not len(experience.valid):
             found.append(f"{experience.name}: no validation examples")
+    found += [f"{text}: it is left out of every mean" for text in undefined_scores(experiences, SPLITS[1:])]
+    return found
+
+
+_CHOOSING = (
+    "training.keep_best, training.patience and evaluate.split=valid choose by that score: give the split such "
+    "entities (or cut another from train, without the file), or drop these options"
+)
+
+
+def undefined_scores(experiences: Sequence[Experience], splits: Sequence[SplitName]) -> list[str]:
+    """Of each experience and split without an entity to find: that its score is undefined there."""
+    found: list[str] = []
+    begun: dict[tuple[int, range | int], set[str]] = {}
+    for experience in (e for e in experiences if e.kind == "token"):
+        for name in splits:
+            split = experience.split(name)
+            key = id(split.examples), split.indices if isinstance(split.indices, range) else id(split.indices)
+            if key not in begun:  # many experiences share the sentences of one corpus
+                begun[key] = {tag for i in split.indices for tag in split.examples.labels[i] if tag.startswith("B-")}
+            shown = {tag[2:] for tag in map(split.visible, begun[key]) if tag != OUTSIDE}
+            if len(split) and not shown & (shown if experience.scored is None else experience.scored):
+                types = ", ".join(sorted(_names(experience))[:3]) + ", …" * (len(_names(experience)) > 3)
+                found.append(
+                    f"{experience.name}: no entity ({types}) in {name}, so that its score there is undefined (0/0)"
+                )
     return found
 
 

@@ -200,3 +200,31 @@ def test_summary_of_a_run_that_has_learnt_nothing():
     values = summary(EvaluationMatrix(("a", "b"), ("token", "token")))
     assert len(values) == 6
     assert np.isnan(list(values.values())).all()
+
+
+def test_a_score_that_is_undefined_counts_in_no_mean():
+    """A type without an entity in test: R without its column and row says the same of the others."""
+    names, whole = ("per", "geo", "org"), EvaluationMatrix(("per", "geo", "org"), ("token",) * 3)
+    r = [[0.9, NAN, 0.0], [0.7, NAN, 0.1], [0.5, NAN, 0.8]]
+    whole.set_initial([{"score": 0.0}, {"score": NAN}, {"score": 0.0}])
+    for row in r:
+        whole.add([{"score": value, "micro_f1": value} for value in row])
+    found = summary(whole)
+    assert found["average_score"] == pytest.approx((0.5 + 0.8) / 2)
+    assert found["average_over_time"] == pytest.approx((0.9 + 0.7 + (0.5 + 0.8) / 2) / 3)
+    assert found["learning_accuracy"] == pytest.approx((0.9 + 0.8) / 2)
+    assert found["forgetting"] == pytest.approx(0.9 - 0.5)
+    assert found["backward_transfer"] == pytest.approx(0.5 - 0.9)
+    assert found["forward_transfer"] == pytest.approx(0.1 - 0.0)
+    joint = np.array([[1.0, NAN, 0.0], [1.0, NAN, 0.0], [1.0, NAN, 1.0]])
+    assert intransigence(np.array(r), joint) == pytest.approx((0.1 + 0.2) / 2)
+    assert normalised_retention(np.array(r), np.array(r) / 2, joint) == pytest.approx((0.65 - 0.325) / (1 - 0.325))
+    assert whole.to_dict()["scores"]["score"][0] == [0.9, None, 0.0]
+    assert EvaluationMatrix.from_dict(whole.to_dict()) == whole and whole.names == names
+
+
+def test_matrices_of_before_still_load():
+    """Those had 0 for what is undefined."""
+    old = EvaluationMatrix(("per", "geo"), ("token",) * 2)
+    old.add([{"score": 0.9}, {"score": 0.0}])
+    assert EvaluationMatrix.from_dict(old.to_dict()).array().tolist() == [[0.9, 0.0]]

@@ -132,8 +132,8 @@ def test_entity_counts_are_those_of_seqeval(corpus):
     np.testing.assert_allclose((correct / wanted.clamp(min=1))[rows], recall)
     np.testing.assert_allclose(per_class_f1(counts_of(corpus))[rows], f1)
     np.testing.assert_array_equal(wanted[rows], support)
-    assert micro_f1(counts_of(corpus)) == pytest.approx(micro)
-    assert macro_f1(counts_of(corpus)) == pytest.approx(macro if present else 0.0)
+    assert micro_f1(counts_of(corpus)) == pytest.approx(micro if present else math.nan, nan_ok=True)
+    assert macro_f1(counts_of(corpus)) == pytest.approx(macro if present else math.nan, nan_ok=True)
 
 
 @given(corpora, st.sets(st.sampled_from(TYPES)))
@@ -202,10 +202,19 @@ def test_scores_of_entities_name_the_types_that_occur():
 
 
 @pytest.mark.parametrize("num_rows", [0, 3])
-def test_nothing_to_score_is_zero(num_rows):
+def test_nothing_to_score_is_not_measured(num_rows):
     counts, names = torch.zeros(num_rows, 3, dtype=torch.int64), "abc"[:num_rows]
-    assert scores("token", counts, names) == {"score": 0.0, "micro_f1": 0.0, "macro_f1": 0.0}
-    assert scores("sequence", counts, names) == {"score": 0.0, "accuracy": 0.0, "macro_f1": 0.0}
+    assert math.isnan(accuracy(counts)) and math.isnan(micro_f1(counts)) and math.isnan(macro_f1(counts))
+    for kind, named in (("token", ("score", "micro_f1", "macro_f1")), ("sequence", ("score", "accuracy", "macro_f1"))):
+        found = scores(kind, counts, names)
+        assert tuple(found) == named and all(map(math.isnan, found.values()))
+
+
+def test_an_empty_gold_is_not_measured_whatever_was_predicted():
+    """Else whether a mean counts the experience would depend on the strategy."""
+    counts = torch.tensor([[0, 5, 0], [0, 0, 0]])
+    assert all(map(math.isnan, scores("token", counts, ("per", "loc")).values()))
+    assert micro_f1(counts) == 0.0  # the formula's value, as seqeval's
 
 
 # --------------------------------------------------------------------------------- what O hides, by words

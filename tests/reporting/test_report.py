@@ -3,14 +3,17 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from fake_cells import write_cell, write_grid
 
+from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import load_cells
 from cl.reporting.charts import cell_styles, stream_charts
 from cl.reporting.figures import panel_svg, save
-from cl.reporting.heatmap import heat_maps, matrix_chart
+from cl.reporting.heatmap import _squares, heat_maps, matrix_chart
 from cl.reporting.report import write_report
+from cl.reporting.theme import DARK, LIGHT
 from cl.types import UserError
 
 HOSTILE = ("<img src=x onerror=alert(1)>", "</svg><script>alert(2)</script>", '$x_{1}$ & "q" url(#a)', "_新闻\x1b\n")
@@ -105,3 +108,56 @@ def test_different_streams_are_refused(tmp_path):
         write_report(load_cells([tmp_path / "a", tmp_path / "b"]), tmp_path / "out")
     with pytest.raises(UserError, match="no run"):
         write_report([], tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["sequence", "token"])
+def test_a_long_stream_has_as_many_panels_as_can_be_read(tmp_path, kind):
+    names = [f"class {i}" for i in range(150)]
+    cells = load_cells([write_cell(tmp_path, "ewc", 0, names=names, kind=kind)])
+    charts = {chart.name: chart for chart in stream_charts(cells)}
+    shown = charts["forgetting-curves"]
+    assert [panel.title.split()[0] for panel in (shown.panels[0], shown.panels[-1])] == ["0", "149"]
+    assert len(shown.panels) == 8 and "8 of 150 experiences" in shown.caption
+    assert all(len(chart.panels) <= 20 for chart in charts.values())
+    chart = heat_maps(cells)
+    svg = panel_svg(chart, chart.panels[0], "x")
+    assert svg.count("<path") < 400 and len(svg) < 700_000
+    assert "2 × 2" in chart.caption
+
+
+def test_a_square_of_a_long_stream_is_the_mean_of_what_was_measured():
+    table = np.full((76, 76), np.nan)
+    table[0, 0], table[1, 0], table[1, 1], table[0, 1] = 10, 20, 60, 100  # the last one is not learnt yet
+    table[2, 0], table[4, 74] = 50, 7
+    squares = _squares(table)
+    assert squares.shape == (38, 38)
+    assert (squares[0, 0], squares[1, 0], squares[2, 37]) == (30, 50, 7)
+    assert np.isfinite(squares).sum() == 3
+    assert _squares(table[:75, :75]).shape == (75, 75)
+
+
+def test_undefined_scores_are_hatched(tmp_path):
+    matrix = EvaluationMatrix(("per", "geo"), ("token", "token"))
+    for score in (0.5, 0.6):
+        matrix.add([{"score": score}, {"score": float("nan")}])
+    chart = matrix_chart(matrix, "one")
+    svg = panel_svg(chart, chart.panels[0], "x")
+    assert "var(--absent)" in svg and "<pattern" in svg
+    assert chart.panels[0].alt.endswith("After experience 1: per 60.0%.")
+
+
+@pytest.mark.slow
+def test_the_report_of_a_long_stream_is_light(tmp_path):
+    folder = write_cell(tmp_path, "ewc", 0, names=[f"class {i}" for i in range(150)])
+    text = check_page(write_report(load_cells([folder]), tmp_path / "out"))
+    assert len(text.encode()) < 1_500_000
+    assert "when learnt" in text and "class 149" in text
+
+
+def test_the_dark_figure_is_the_light_one_in_dark_colours(tmp_path):
+    """As if it had been drawn in the dark theme."""
+    (chart, *_) = stream_charts(load_cells([write_cell(tmp_path, "ewc", 0, names=("a #1F5FBF", "b"))]))
+    save(chart, tmp_path / "figures")
+    dark = (tmp_path / f"figures/{chart.name}-dark.svg").read_text().lower()
+    assert DARK.paper.lower() in dark and DARK.muted.lower() in dark
+    assert LIGHT.paper.lower() not in dark and LIGHT.muted.lower() not in dark

@@ -1,9 +1,11 @@
 import io
+import re
 
 import pytest
-from fake_cells import write_cell, write_grid
+from fake_cells import fake_matrix, write_cell, write_grid
 from rich.console import Console
 
+from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison, print_row
 from cl.reporting.tables import Entry, comparison, escape_latex, escape_markdown, to_latex, to_markdown
@@ -69,3 +71,29 @@ def test_console(cells):
         assert "learnt 5/5" in text and "yelp" in text and "↑" in text
         if not terminal:
             assert "\x1b" not in text and text.count("learnt 5/5") == 1
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_row_of_a_long_stream_fits_a_terminal(width):
+    names = [f"a class with a long name {i}" for i in range(150)]
+    matrix = fake_matrix("ewc", 0, names)
+    change = matrix.array()[-1] - matrix.array().diagonal()
+    worst = names[int(change.argmin())]
+    for terminal in (True, False):
+        out = io.StringIO()
+        print_row(matrix, Console(file=out, force_terminal=terminal, width=width, no_color=True), "ewc seed 0")
+        lines = re.sub(r"\x1b\[\d+m", "", out.getvalue()).rstrip("\n").split("\n")
+        assert max(map(len, lines)) <= width
+        assert len(lines) < 20 if terminal else len(lines) == 1
+        assert "average score" in out.getvalue() and "learnt 150/150" in out.getvalue()
+        assert terminal is False or (names[-1] in out.getvalue() and "140 experiences" in out.getvalue())
+        assert worst in out.getvalue() or width == 80
+
+
+def test_an_undefined_score_is_a_dash(tmp_path):
+    matrix = EvaluationMatrix(("geo", "per"), ("token", "token"))
+    matrix.add([{"score": float("nan")}, {"score": 0.0}])
+    matrix.add([{"score": float("nan")}, {"score": 0.5}])
+    out = io.StringIO()
+    print_row(matrix, Console(file=out, width=200))
+    assert "geo –" in out.getvalue() and "average score 50.0" in out.getvalue()

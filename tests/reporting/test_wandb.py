@@ -7,6 +7,7 @@ import wandb as wb
 from fake_cells import fake_matrix
 from wandb.proto import wandb_internal_pb2 as proto
 
+from cl.config import WandbConfig
 from cl.files import write_text
 from cl.reporting import wandb as sink_module
 from cl.reporting.wandb import WandbSink, choose_mode, open_logger
@@ -122,3 +123,51 @@ def test_a_run_that_cannot_start_goes_on(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="no disk"):
         sink = open_logger(tmp_path, project="cl", name="x")
     assert sink.logger is None
+
+
+def started(folder, **options):
+    """The run record of an offline run that was opened with these options."""
+    open_logger(folder, name="ewc seed 0", mode="offline", **options).finish(fake_matrix("ewc", 0, NAMES))
+    wb.teardown()
+    kinds = records(next(folder.glob("wandb/offline-run-*/run-*.wandb")))
+    return next(record.run for kind, record in kinds if kind == "run")
+
+
+VARIABLES = {
+    "WANDB_PROJECT": "my-ner-study",
+    "WANDB_ENTITY": "my-lab",
+    "WANDB_TAGS": "cluster,a100",
+    "WANDB_RUN_GROUP": "ablation",
+    "WANDB_NOTES": "hello",
+    "WANDB_NAME": "night shift",
+    "WANDB_JOB_TYPE": "train",
+}
+
+
+def said_of(run):
+    return run.project, run.entity, sorted(run.tags), run.run_group, run.notes, run.display_name, run.job_type
+
+
+def test_variables_hold_where_the_configuration_says_nothing(tmp_path, monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    options = WandbConfig()
+    run = started(tmp_path, project=options.project, entity=options.entity, tags=options.tags, group="c")
+    assert said_of(run) == ("my-ner-study", "my-lab", ["a100", "cluster"], "ablation", "hello", "night shift", "train")
+
+
+def test_what_the_configuration_says_beats_the_variables(tmp_path, monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert said_of(started(tmp_path, project="p", entity="e", tags=["t"]))[:3] == ("p", "e", ["t"])
+
+
+def test_without_either_there_are_defaults(tmp_path):
+    run = started(tmp_path, group="c")
+    assert said_of(run) == ("cl", "", [], "c", "", "ewc seed 0", "")
+
+
+def test_variables_that_cannot_hold_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    with pytest.warns(UserWarning, match="WANDB_RUN_ID does not hold here"):
+        assert started(tmp_path).run_id != "mine"

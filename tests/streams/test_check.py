@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cl.streams import scenarios
-from cl.streams.check import errors, warnings
+from cl.streams.check import errors, undefined_scores, warnings
 from cl.types import Corpus, Examples
 
 
@@ -76,4 +76,40 @@ def test_warnings() -> None:
     stray = token(train=["B-x", "I-x", "B-y"], valid=[], test=["B-x"])
     stray_tags, *empty = warnings(scenarios.by_class([stray], [1]))
     assert "x, y: 1 tags in train continue an entity that never began" in stray_tags
-    assert empty == ["x: no validation examples", "y: no validation examples"]
+    assert empty[:2] == ["x: no validation examples", "y: no validation examples"]
+    assert [text.split(",")[0] for text in empty[2:]] == ["y: no entity (y) in test"]
+
+
+def test_scores_that_are_undefined_are_named() -> None:
+    """A split without an entity of the experience's types, though it has sentences."""
+    corpora = [token(train=["B-x", "B-y"], valid=["B-x", "I-y"], test=["B-x", "B-x"])]
+    experiences = scenarios.by_class(corpora, [1])
+    undefined = [text for text in warnings(experiences) if "undefined" in text]
+    assert [text.split(",")[0] for text in undefined] == ["y: no entity (y) in valid", "y: no entity (y) in test"]
+    assert all("left out of every mean" in text for text in undefined)
+    assert not any("undefined" in text for text in warnings(scenarios.by_corpus(corpora)))
+    assert errors(experiences) == []
+
+
+def test_choosing_by_an_undefined_score_is_refused() -> None:
+    corpora = [token(train=["B-x", "B-y"], valid=["B-x", "O"], test=["B-x", "O"])]
+    (message,) = errors(scenarios.by_class(corpora, [1]), needs_valid=True)
+    assert message.startswith("y: no entity (y) in valid") and "keep_best" in message and "patience" in message
+    assert errors(scenarios.by_corpus(corpora), needs_valid=True) == []
+
+
+def test_sentences_that_experiences_share_are_read_once() -> None:
+    """150 experiences of one corpus: its test sentences are no 150 times as long to check."""
+
+    class Tags(list[list[str]]):
+        read = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Tags.read += 1
+            return super().__getitem__(index)
+
+    corpus = token(train=[f"B-{i}" for i in range(30)], valid=["B-0"], test=["B-1"] * 10)
+    shared = Examples(corpus.splits["test"].inputs, Tags(corpus.splits["test"].labels))
+    experiences = scenarios.by_class([replace(corpus, splits=corpus.splits | {"test": shared})], [1])
+    assert len(undefined_scores(experiences, ["test"])) == 29
+    assert Tags.read == 10
