@@ -10,8 +10,9 @@ import wandb as wb
 from fake_cells import fake_matrix
 from fake_wandb import serving
 
+from cl.files import write_text
 from cl.reporting import wandb as sink_module
-from cl.reporting.files import RunLog, write_text
+from cl.reporting.files import RunLog
 from cl.reporting.wandb import open_logger
 
 NAMES = ("books", "films")
