@@ -32,8 +32,9 @@ class AfterStep(Callback):
 
 
 class BestEpoch(AfterStep):
-    """Scores the validation split after each epoch; stops when it has not improved for `patience` epochs, and
-    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch.
+    """Scores the validation split after each epoch, and after the part of one that `max_steps` ends in; stops when it
+    has not improved for `patience` epochs, and with `keep_best` takes the best epoch's weights back. Ties go to the
+    earlier epoch.
     """
 
     def __init__(self, patience: int | None, keep_best: bool) -> None:
@@ -51,7 +52,7 @@ class BestEpoch(AfterStep):
 
     def after_step(self, trainer: Trainer, learner: Learner) -> None:
         """Scores the epoch that has just ended, if one has."""
-        if learner.num_steps % learner.plan.steps_per_epoch:
+        if not learner.ends_epoch:
             return
         row, _ = learner.evaluate("valid", [learner.experience.index])
         scores = row[learner.experience.index]

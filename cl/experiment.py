@@ -21,6 +21,7 @@ from cl.allocator import freed_memory_kept
 from cl.build import Prepared, build_strategy, num_processes, prepare
 from cl.cell import Cell, CellRun, cells_of
 from cl.config import Config, load, to_yaml
+from cl.config.trainer import max_time
 from cl.learner import Diverged
 from cl.ranks import is_first, on_any
 from cl.reporting.cells import load_cells
@@ -105,7 +106,7 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, discard: bool, console:
     """The cells that failed, and why."""
     for warning in prepared.warnings:
         _say(console, f"warning: {warning}", "yellow")
-    failed, stop = [], StopRequest()
+    failed, stop = [], StopRequest(max_time=max_time(cells[0].config.trainer))
     with stop.listening(), freed_memory_kept():
         for cell in cells:
             try:
@@ -136,13 +137,17 @@ def _run_one(cell: Cell, prepared: Prepared, discard: bool, console: Console, st
 
 def _run_apart(cells: Sequence[Cell]) -> list[str]:
     """The cells that failed, each run by a command of its own."""
-    failed = []
+    failed, clock = [], StopRequest(max_time=max_time(cells[0].config.trainer))
     for cell in cells:
         write_text(cell.folder / "config.yaml", to_yaml(cell.config))
         process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder)])
         # As SIGTERM, whatever came: from a terminal SIGINT reaches both, and a second one would not let it save.
         with StopRequest(process.terminate).listening():
-            code = process.wait()
+            try:
+                code = process.wait(timeout=clock.seconds_left)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # it saves, and ends as interrupted
+                code = process.wait()
         if code == 130:
             raise Stopped
         if code == 2:

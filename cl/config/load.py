@@ -14,14 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cl.config.options import reason
-from cl.config.schema import TRAINER, Config, problems
+from cl.config.schema import Config, problems
+from cl.config.trainer import DEFAULTS
 from cl.types import UserError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a YAML file (and those that its `include` names), with `key=value` overrides on top."""
     config = OmegaConf.structured(Config)
-    config.trainer = TRAINER
+    config.trainer = DEFAULTS
     for file, content in _files(path):
         for key, value in _leaves(config, content, file):
             _set(config, key, value, f"{file}{_line(file, key)}")
