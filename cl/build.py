@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 from platformdirs import user_cache_path
 
 from cl.config import Config, NetworkConfig, StreamConfig, did_you_mean, instantiate, locate
+from cl.config.trainer import for_lightning
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
 from cl.data.sampler import derive_seed
@@ -164,6 +165,8 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
         initial=config.evaluate.initial,
         max_epochs=config.trainer["max_epochs"],
         max_steps=config.trainer.get("max_steps"),
+        limit_train_batches=config.trainer.get("limit_train_batches"),
+        overfit_batches=config.trainer.get("overfit_batches") or None,
     )
 
 
@@ -171,11 +174,10 @@ def num_processes(trainer: dict[str, Any]) -> int:
     """How many processes Lightning trains a cell in; raises `UserError` for arguments that it refuses."""
     messages = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     messages.disabled = True
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return int(Trainer(**{**trainer, **quiet}).world_size)
+            return int(Trainer(**for_lightning(trainer)).world_size)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: lightning refuses it: {error}") from error
     finally:

@@ -33,9 +33,10 @@ class AfterStep(Callback):
 
 
 class BestEpoch(AfterStep):
-    """Scores the validation split after each epoch; stops when it has not improved for `patience` epochs, and
-    with `keep_best` takes the best epoch's weights back. Ties go to the earlier epoch. An epoch whose score is
-    undefined is neither better nor worse than others: it is not kept and does not stop training.
+    """Scores the validation split after each epoch, and after the part of one that `max_steps` ends in; stops when it
+    has not improved for `patience` epochs, and with `keep_best` takes the best epoch's weights back. Ties go to the
+    earlier epoch. An epoch whose score is undefined is neither better nor worse than others: it is not kept and does
+    not stop training.
     """
 
     def __init__(self, patience: int | None, keep_best: bool) -> None:
@@ -53,7 +54,7 @@ class BestEpoch(AfterStep):
 
     def after_step(self, trainer: Trainer, learner: Learner) -> None:
         """Scores the epoch that has just ended, if one has."""
-        if learner.num_steps % learner.plan.steps_per_epoch:
+        if not learner.ends_epoch:
             return
         row, _ = learner.evaluate("valid", [learner.experience.index])
         scores = row[learner.experience.index]

@@ -20,6 +20,7 @@ from cl import checkpoint, notices
 from cl.build import Prepared, build_learner
 from cl.callbacks import BestEpoch, Checkpointer, ProgressBar
 from cl.config import to_yaml
+from cl.config.trainer import for_lightning
 from cl.data.counts import counts
 from cl.environment import environment
 from cl.evaluation.matrix import EvaluationMatrix
@@ -157,18 +158,11 @@ class CellRun:
         best = BestEpoch(config.training.patience, config.training.keep_best) if chooses else None
         save = self._save if is_first() else None
         checkpointer = Checkpointer(save, config.run.checkpoint_steps, self.stop, best, self.training)
-        ours = {
-            "callbacks": [progress, *([best] if best else []), checkpointer],
-            "logger": self.wandb.logger or False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "use_distributed_sampler": False,
-            "num_sanity_val_steps": 0,
-        }
-        # The plan of an experience counts its own epochs and steps: to Lightning it is one long epoch.
-        theirs = {key: value for key, value in config.trainer.items() if key != "max_steps"} | {"max_epochs": 1}
-        return Trainer(**(ours | theirs)), progress
+        arguments = for_lightning(config.trainer)
+        shown = [] if config.trainer.get("enable_progress_bar") is False else [progress]
+        # The user's before the checkpointer, which may end training with an exception.
+        arguments["callbacks"] = [*shown, *([best] if best else []), *arguments["callbacks"], checkpointer]
+        return Trainer(**(arguments | {"logger": self.wandb.logger or False})), progress
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:

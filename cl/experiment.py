@@ -21,6 +21,7 @@ from cl.allocator import freed_memory_kept
 from cl.build import Prepared, build_strategy, num_processes, prepare
 from cl.cell import CellRun
 from cl.config import Config, completed, to_yaml
+from cl.config.trainer import max_time
 from cl.files import write_text
 from cl.folder import (
     CONFIG,
@@ -136,7 +137,7 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Co
     """The cells that failed, and why."""
     for warning in prepared.warnings:
         log.warning(warning)
-    failed, stop = list[str](), StopRequest()
+    failed, stop = list[str](), StopRequest(max_time=max_time(cells[0].config.trainer))
     # Closed, so that a lock goes with whatever ends the loop.
     with stop.listening(), freed_memory_kept(), closing(_free(cells, console)) as free:
         for cell in free:
@@ -188,14 +189,18 @@ def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
     """The cells that failed, each run by a command of its own, which takes the cell's lock."""
     for cell in _free(cells, console):
         write_text(cell.folder / CONFIG, to_yaml(cell.config))
-    failed = []
+    failed, clock = [], StopRequest(max_time=max_time(cells[0].config.trainer))
     for cell in cells:
         if is_held(cell.folder) or is_finished(cell.folder):
             continue
         process = subprocess.Popen([sys.executable, "-m", "cl", "resume", str(cell.folder.resolve())])
         # As SIGTERM, whatever came: from a terminal SIGINT reaches both, and a second one would not let it save.
         with StopRequest(process.terminate).listening():
-            code = process.wait()
+            try:
+                code = process.wait(timeout=clock.seconds_left)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # it saves, and ends as interrupted
+                code = process.wait()
         if code == 130:
             raise Stopped
         if code == 2:

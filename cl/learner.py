@@ -34,12 +34,15 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Cost:
-    """What one experience took: seconds of training, of plugin upkeep and of evaluation, and steps."""
+    """What one experience took: seconds of training, of plugin upkeep and of evaluation, and steps; how many of them
+    the optimizer skipped, since under float16 their gradients were not finite.
+    """
 
     train_seconds: float = 0.0
     plugin_seconds: float = 0.0
     evaluate_seconds: float = 0.0
     num_steps: int = 0
+    num_skipped: int = 0
 
 
 class Learner(LightningModule):
@@ -61,6 +64,8 @@ class Learner(LightningModule):
         initial: bool,
         max_epochs: int,
         max_steps: int | None = None,
+        limit_train_batches: int | float | None = None,
+        overfit_batches: int | float | None = None,
     ) -> None:
         super().__init__()
         self.network, self.strategy, self.evaluator, self.training_options = network, strategy, evaluator, training
@@ -68,11 +73,13 @@ class Learner(LightningModule):
         self.seed, self.evaluate_batch_size = seed, evaluate_batch_size
         self.num_steps = self.total_steps = 0
         self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
+        self.limit_train_batches, self.overfit_batches = limit_train_batches, overfit_batches
         self.initial: Row | None = None
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
         self.asked_to_stop: Callable[[], bool] = bool
         self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
         self._terms: dict[str, Tensor] = {}
+        self._stepped = False  # whether the optimizer has taken the step under way
 
     # ------------------------------------------------------------------------------ an experience's course
 
@@ -113,6 +120,8 @@ class Learner(LightningModule):
             batch_tokens=options.batch_tokens,
             max_epochs=self.max_epochs,
             max_steps=self.max_steps,
+            limit_train_batches=self.limit_train_batches,
+            overfit_batches=self.overfit_batches,
             seed=self.seed,
             start=self.num_steps,
             shuffle=options.shuffle,
@@ -123,6 +132,11 @@ class Learner(LightningModule):
     def epoch(self) -> int:
         """The epoch of the newest step."""
         return max(0, self.num_steps - 1) // self.plan.steps_per_epoch
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the newest step is the last of an epoch, or of an experience that ends inside one."""
+        return self.num_steps % self.plan.steps_per_epoch == 0 or self.num_steps == self.plan.num_steps
 
     @property
     def progress(self) -> float:
@@ -166,11 +180,11 @@ class Learner(LightningModule):
         return total * batch.num_parts
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.strategy.acts_on_gradients:
-            trained = parameters_of(self.network)
-            for parameter in trained.values():
-                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
+        self._stepped = False
+        gradients = self._gradients() if self.strategy.acts_on_gradients else {}
+        # What a scaler is about to skip is no gradient of anything: plugins never see it.
+        acts = self.strategy.acts_on_gradients and self._usable(gradients)
+        if acts:
             self.strategy.notify("after_backward", self, gradients)
             for name, penalty in self.strategy.penalties(self, gradients).items():
                 # The same on every rank, where other terms are shares.
@@ -182,7 +196,7 @@ class Learner(LightningModule):
         self.stopping = asked > 0
         if not math.isfinite(total):  # of all shares, so that every rank stops
             self._diverged(self.sum(self._terms))
-        if self.strategy.acts_on_gradients:
+        if acts:
             for name, gradient in self.strategy.pipe("on_gradients", self, dict(gradients)).items():
                 if gradient is not gradients[name]:
                     gradients[name].copy_(gradient)
@@ -196,10 +210,17 @@ class Learner(LightningModule):
                         parameter.grad = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the plan: counted, whether the optimizer takes it or a scaler skips it.
+
+        So the data, the learning rates and the draws of dropout go on as planned; plugins are told of taken ones only.
+        """
         super().optimizer_step(*args, **kwargs)
         self.num_steps += 1
         self.total_steps += 1
-        self.strategy.notify("after_step", self)
+        if self._stepped:
+            self.strategy.notify("after_step", self)
+        else:
+            self.cost.num_skipped += 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.num_steps % every == 0 or self.num_steps == self.plan.num_steps:
             self._log_terms()
@@ -211,6 +232,7 @@ class Learner(LightningModule):
         clips, precision = self.trainer.gradient_clip_val, str(self.trainer.precision)
         fused = not precision.endswith("-mixed") or (precision == "bf16-mixed" and not clips)
         optimizer = recipe.optimizer_of(self.network, index, fused)
+        optimizer.register_step_post_hook(self._note_step)  # a scaler that skips a step never calls it
         start, end = self.plan.start, self.plan.num_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.factor(start + step, end, index))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -281,6 +303,22 @@ class Learner(LightningModule):
         chosen = data[:1] if ghost else data[mine]
         batch = collate(chosen, self.experience.index, training=True, counts=count(data), ghost=ghost)
         return replace(batch, part=part, num_parts=num_parts).to(self.device)
+
+    def _gradients(self) -> dict[str, Tensor]:
+        """Those of every trained parameter, zero where it was not used."""
+        trained = parameters_of(self.network)
+        for parameter in trained.values():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        return {name: p.grad for name, p in trained.items() if p.grad is not None}
+
+    def _usable(self, gradients: dict[str, Tensor]) -> bool:
+        """Whether the step will be taken: under a scaler, whether all gradients are finite (alike on all ranks)."""
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            return True
+        return bool(torch.stack([gradient.isfinite().all() for gradient in gradients.values()]).all())
+
+    def _note_step(self, *args: object) -> None:
+        self._stepped = True
 
     def _log_terms(self) -> None:
         terms = {name: float(value) for name, value in self.sum(self._terms).items()}

@@ -1,11 +1,13 @@
-"""Being asked to stop: SIGINT, SIGTERM, and the SIGUSR1 with which SLURM announces pre-emption."""
+"""Being asked to stop: SIGINT, SIGTERM, the SIGUSR1 with which SLURM announces pre-emption, or a time that is over."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -22,11 +24,27 @@ class StopRequest:
     """Remembers a request to stop until the next moment at which stopping loses nothing.
 
     A second SIGINT stops at once. Outside the main thread, where Python allows no handlers, nothing is heard.
-    `tell`: is called at each request.
+    `tell`: is called at each request. `max_time`: so long after now it counts as made by itself.
     """
 
-    def __init__(self, tell: Callable[[], object] | None = None) -> None:
-        self.made, self.tell = False, tell
+    def __init__(self, tell: Callable[[], object] | None = None, max_time: timedelta | None = None) -> None:
+        self.asked, self.tell = False, tell
+        self.deadline = None if max_time is None else time.monotonic() + max_time.total_seconds()
+
+    @property
+    def made(self) -> bool:
+        """Whether to stop: somebody asked, or the time is over."""
+        return self.asked or self.out_of_time
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time is over."""
+        return self.seconds_left == 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left of the time, None for no end of it."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -47,10 +65,10 @@ class StopRequest:
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.made and number == signal.SIGINT:
+        if self.asked and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
-        self.made = True
+        self.asked = True
         if self.tell is not None:
             self.tell()
 

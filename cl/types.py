@@ -216,8 +216,16 @@ class Step:
     batch: Batch
     outputs: Outputs
 
-    def labelled(self, kind: Kind, **changes: Tensor) -> Step:
-        """The same pass with other `labels` or `weights` (`[N]`) for the targets of one kind."""
+    def labelled(self, kind: Kind, labels: Tensor) -> Step:
+        """The same pass with other labels, int64 `[N]`, for the targets of one kind: for one plugin a strategy."""
+        return self._with(kind, labels=labels)
+
+    def weighed(self, kind: Kind, factor: Tensor) -> Step:
+        """The same pass in which the labels of one kind count `factor` `[N]` times as much as they did."""
+        given = self.outputs[kind].targets.weights
+        return self._with(kind, weights=factor if given is None else given * factor)
+
+    def _with(self, kind: Kind, **changes: Tensor) -> Step:
         output = self.outputs[kind]
         targets = replace(output.targets, **changes)
         return replace(self, outputs=self.outputs | {kind: replace(output, targets=targets)})

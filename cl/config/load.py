@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cl.config.options import reason
-from cl.config.schema import TRAINER, Config, problems
+from cl.config.schema import Config, problems
+from cl.config.trainer import DEFAULTS
 from cl.types import UserError
 
 PRIVATE = "x-"  # keys at the top of a file that begin so are the user's own: a place for YAML anchors
@@ -50,7 +51,7 @@ def completed(config: Config) -> Config:
 
 def _checked(config: DictConfig, origin: Callable[[str], str]) -> Config:
     """The configuration with defaults filled in; `origin` says where a key was set, for errors."""
-    config.trainer = OmegaConf.merge(TRAINER, config.trainer)
+    config.trainer = OmegaConf.merge(DEFAULTS, config.trainer)
     if not config.strategies:
         config.strategies = {"finetune": {}}
     try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import reduce
-from inspect import signature
 from math import inf
 from typing import Any, Literal
 
-from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from cl.checkpoint import Keep
+from cl.config import trainer
 from cl.config.options import did_you_mean
 from cl.data.encode import Overflow
 from cl.models.backbone import Scratch
@@ -131,8 +130,8 @@ class Config:
     """One question: a stream, a network, training, and named strategies × seeds.
 
     `strategies`: name → {plugin: {option: value}}, the plugins in order; an empty mapping is
-    finetuning, the default. A plugin is a name of `cl strategies` or a dotted path. `trainer`: any argument of
-    `lightning.Trainer`.
+    finetuning, the default. A plugin is a name of `cl strategies` or a dotted path. `trainer`: arguments of
+    `lightning.Trainer`, with the meaning that it documents; those that have no place here are refused.
     """
 
     run: RunConfig = field(default_factory=RunConfig)
@@ -146,15 +145,6 @@ class Config:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
 
-TRAINER = {
-    "accelerator": "auto",
-    "devices": 1,
-    "max_epochs": 3,
-    "log_every_n_steps": 10,
-    "precision": "32-true",
-    "accumulate_grad_batches": 1,
-}
-COUNTS = ("max_epochs", "max_steps", "log_every_n_steps", "accumulate_grad_batches")
 # The least and the greatest that numbers may be; in a list or a mapping, each of them.
 RANGES: dict[str, tuple[float, float]] = {
     "run.checkpoint_steps": (0, inf),
@@ -207,12 +197,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
             "network.scratch.hidden",
             f" is {scratch.hidden}: give a multiple of network.scratch.heads, {scratch.heads}",
         )
-    known = set(signature(Trainer.__init__).parameters) - {"self"}
-    for key, value in config.trainer.items():
-        if key in COUNTS and not (isinstance(value, int) and value > 0):
-            yield f"trainer.{key}", f" is {value!r}: give a whole number from 1 up"
-        if key not in known:
-            yield f"trainer.{key}", f": lightning's Trainer has no such argument.{did_you_mean(key, sorted(known))}"
+    yield from trainer.problems(config.trainer)
     for name in config.strategies:
         if not name or "/" in name or name.startswith("."):
             yield f"strategies.{name}", ": the name becomes a folder and may not hold '/' or begin with '.'"

@@ -91,7 +91,15 @@ def _concat(first: Targets, second: Targets, num_rows: int) -> Targets:
         torch.cat([first.labels, second.labels]),
         torch.cat([first.words, second.words]),
         candidates,
+        _weights(first, second),
     )
+
+
+def _weights(first: Targets, second: Targets) -> Tensor | None:
+    given = [t.weights for t in (first, second) if t.weights is not None]
+    if not given:
+        return None
+    return torch.cat([given[0].new_ones(len(t)) if t.weights is None else t.weights for t in (first, second)])
 
 
 def _candidates(data: Dataset, kind: Kind, rows: Tensor, labels: Tensor, learnt: int, training: bool) -> Tensor | None:

@@ -76,8 +76,9 @@ class ExperienceData(LightningDataModule):
     """One experience for `Trainer.fit`: what to train on, as the plugins left it, for how long, from where.
 
     `max_epochs` passes of `batch_size` examples a step, or with `batch_tokens` of at most so many tokens; at most
-    `max_steps` steps in all (None: no limit). `start`: steps already taken; `shuffle`: false takes the examples in the
-    order of the data.
+    `max_steps` steps in all (None: no limit). `limit_train_batches`: so many of an epoch's batches, or this share of
+    them, at least one; `overfit_batches`: the same, and in each epoch those of the first (None: all). A batch is one
+    optimizer step. `start`: steps already taken; `shuffle`: false takes the examples in the order of the data.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class ExperienceData(LightningDataModule):
         batch_tokens: int | None = None,
         max_epochs: int,
         max_steps: int | None = None,
+        limit_train_batches: int | float | None = None,
+        overfit_batches: int | float | None = None,
         seed: int,
         start: int = 0,
         shuffle: bool = True,
@@ -96,7 +99,9 @@ class ExperienceData(LightningDataModule):
         super().__init__()
         self.train, self.learnt, self.batch_size, self.seed, self.start = train, learnt, batch_size, seed, start
         self.batch_tokens, self.shuffle = batch_tokens, shuffle
-        self.steps_per_epoch = len(self._epoch(0))
+        self.same_batches = overfit_batches is not None
+        limit = overfit_batches if overfit_batches is not None else limit_train_batches
+        self.steps_per_epoch = _limited(len(self._epoch(0)), limit)
         self.num_steps = self.steps_per_epoch * max_epochs
         if max_steps is not None:
             self.num_steps = min(self.num_steps, max_steps)
@@ -106,7 +111,7 @@ class ExperienceData(LightningDataModule):
         for step in range(self.start, self.num_steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if place == 0 or step == self.start:
-                batches = self._epoch(epoch)
+                batches = self._epoch(0 if self.same_batches else epoch)
             yield batches[place]
 
     def _epoch(self, epoch: int) -> Sequence[Tensor]:
@@ -125,3 +130,10 @@ class ExperienceData(LightningDataModule):
         return TrainLoader(
             self, accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, num_ranks=trainer.world_size
         )
+
+
+def _limited(num_batches: int, limit: int | float | None) -> int:
+    """How many of so many batches are taken: all, at most a number of them, or a share."""
+    if limit is None:
+        return num_batches
+    return min(num_batches, limit) if isinstance(limit, int) else max(1, int(num_batches * limit))

@@ -25,4 +25,9 @@ class Anchored(Plugin):
     def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
         if not self.anchor.curvature:
             return None
+        if gone := self.anchor.curvature.keys() - dict(learner.network.named_parameters()).keys():
+            raise ValueError(
+                f"it holds parameters that the network has no more: {', '.join(sorted(gone)[:3])}"
+                f"{', …' * (len(gone) > 3)}. Parameters keep their names from one experience to the next"
+            )
         return self.anchor.pull(parameters_of(learner.network), gradients, self.strength / 2)

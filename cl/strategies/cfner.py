@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
 from cl.strategies.neighbours import Neighbours, nearest_of_group
-from cl.strategies.outside import TaughtOutside, weighed
+from cl.strategies.outside import TaughtOutside
 from cl.strategies.plugin import Learner
 from cl.strategies.taught import BATCH_SIZE
 from cl.types import Experience, Step
@@ -60,7 +60,7 @@ class CFNER(TaughtOutside):
 
     def on_step(self, learner: Learner, step: Step) -> Step:
         view = self.look(learner, step)
-        return step if view is None else weighed(step, (~view.mine).to(view.old))
+        return step if view is None else step.weighed("token", (~view.mine).to(view.old))
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         if (view := self.view) is None:

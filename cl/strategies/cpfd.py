@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.strategies.functional import attention_distances, entropy, imitation, median_of_each
-from cl.strategies.outside import TaughtOutside, weighed
+from cl.strategies.outside import RELABELS, TaughtOutside
 from cl.strategies.plugin import Learner
 from cl.types import Batch, Experience, Step
 
@@ -32,6 +32,9 @@ class CPFD(TaughtOutside):
     """
 
     paper: ClassVar[str] = "Zhang et al., 2023: Continual named entity recognition without catastrophic forgetting"
+
+    traits: ClassVar[frozenset[str]] = TaughtOutside.traits | {"relabels"}
+    excludes: ClassVar[dict[str, str]] = TaughtOutside.excludes | RELABELS
 
     balance: float = 2.0
     least_bound: float = 0.001
@@ -78,7 +81,7 @@ class CPFD(TaughtOutside):
         trust = 1 - view.share_of_sentence(view.outside & ~certain, view.outside)
         of_type = torch.where(old, 0.5 + view.share_of_sentence(old, new).sigmoid(), 1.0)
         step = step.labelled("token", labels=torch.where(certain, guess, view.output.targets.labels))
-        return weighed(step, (certain | ~view.outside) * trust * of_type)
+        return step.weighed("token", (certain | ~view.outside) * trust * of_type)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         if (view := self.view) is None:

@@ -39,17 +39,25 @@ class DER(Remembering):
     def distance(self, kind: Kind, output: Output) -> Tensor:
         """Mean squared distance of each target's logits from the stored ones, `[N]`."""
         found = torch.zeros(len(output.targets), device=output.logits.device)
+        self.stay_on(found.device)
         for experience, words in self.words[kind].items():
             if not len(words):
                 continue
-            stored = self.logits[kind][experience].to(output.logits)
-            place = torch.searchsorted(words.to(found.device), output.targets.words).clamp(max=len(words) - 1)
-            squares = (output.raw[:, : stored.shape[1]] - stored[place]).square().mean(1)
-            found = torch.where(words.to(found.device)[place] == output.targets.words, squares, found)
+            stored = self.logits[kind][experience]
+            place = torch.searchsorted(words, output.targets.words).clamp(max=len(words) - 1)
+            squares = (output.raw[:, : stored.shape[1]] - stored[place].to(output.logits.dtype)).square().mean(1)
+            found = torch.where(words[place] == output.targets.words, squares, found)
         return found
+
+    def stay_on(self, device: torch.device) -> None:
+        """Moves what is stored to a device, once: a checkpoint, and the upkeep, leave it on the CPU."""
+        for of_kind in (*self.words.values(), *self.logits.values()):
+            for experience, stored in of_kind.items():
+                of_kind[experience] = stored.to(device)
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         super().after_experience(learner, experience)
+        self.stay_on(torch.device("cpu"))
         data = self.remembered(learner)
         kept, _ = ragged(learner.store.word_offsets, data.rows)
         for kind, stored in self.words.items():

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from cl.strategies.functional import imitation
-from cl.strategies.outside import TaughtOutside, weighed
+from cl.strategies.outside import TaughtOutside
 from cl.strategies.plugin import Learner
 from cl.types import Step
 
@@ -37,7 +37,7 @@ class ExtendNER(TaughtOutside):
 
     def on_step(self, learner: Learner, step: Step) -> Step:
         view = self.look(learner, step)
-        return step if view is None else weighed(step, (~view.outside).to(view.old))
+        return step if view is None else step.weighed("token", (~view.outside).to(view.old))
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         view = self.view

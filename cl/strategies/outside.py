@@ -13,6 +13,9 @@ from cl.strategies.plugin import Learner
 from cl.strategies.taught import BATCH_SIZE, Taught
 from cl.types import Batch, Experience, Output, Step
 
+RELABELS = {"relabels": "both write the labels of a step"}
+"""What a plugin excludes whose traits include "relabels"."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -94,9 +97,3 @@ def _without_told(learner: Learner, experience: Experience, logits: Tensor) -> T
     told = learner.store.told[experience.index, : logits.shape[1]].clone()
     told[0] = False  # O
     return logits.masked_fill(told.to(logits.device), MASKED)
-
-
-def weighed(step: Step, weights: Tensor) -> Step:
-    """The step with its words' labels counting `weights` `[N]` times as much."""
-    given = step.outputs["token"].targets.weights
-    return step.labelled("token", weights=weights if given is None else given * weights)

@@ -7,17 +7,19 @@ names, no shared loss to mutate, no place in the list that a plugin must have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import permutations
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl.data.dataset import Dataset, Store
-from cl.models.network import Network, restored_copy
-from cl.types import Batch, Experience, Step, UserError
+from cl.models.network import Network
+from cl.strategies.saving import packed, unpacked
+from cl.types import Batch, Experience, Kind, Step, Targets, UserError
 
 Gradients = dict[str, Tensor]
 T = TypeVar("T")
@@ -61,7 +63,8 @@ class Plugin:
     """One anti-forgetting idea.
 
     Fields are hyper-parameters, and so the config schema. Fields with `init=False` are state: tensors, plain
-    values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored.
+    values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored. Anything
+    else is refused when it is first saved.
     `traits`: what others may not bear with; `excludes`: trait → why this plugin cannot work beside it. `grows`: what
     is stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too.
     """
@@ -87,7 +90,9 @@ class Plugin:
         return batch
 
     def on_step(self, learner: Learner, step: Step) -> Step:
-        """Pipe. The forward pass, before any loss: the place to change what labels say (`Step.labelled`)."""
+        """Pipe. The forward pass, before any loss: the place to change what labels say (`Step.labelled`) and how much
+        they count (`Step.weighed`). Weights of several plugins multiply; a second one that writes labels is an error.
+        """
         return step
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
@@ -123,12 +128,12 @@ class Plugin:
 
     def state_dict(self) -> dict[str, Any]:
         """State as tensors and plain values."""
-        return {f.name: _packed(getattr(self, f.name)) for f in fields(self) if not f.init}
+        return {f.name: _packed(self, f.name) for f in fields(self) if not f.init}
 
     def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         for name, value in state.items():
-            setattr(self, name, _unpacked(value, getattr(self, name), learner))
+            setattr(self, name, unpacked(value, learner.network))
 
 
 class PluginError(RuntimeError):
@@ -145,7 +150,7 @@ class Strategy:
         for (first, one), (second, other) in permutations(plugins.items(), 2):
             for trait in sorted(one.excludes.keys() & other.traits):
                 raise UserError(f"{first} cannot work together with {second}: {one.excludes[trait]}. Drop one of them")
-        self.plugins = plugins
+        self.plugins, self.writers = plugins, Writers()
         self.acts_on_gradients = any(map(self._on, ("after_backward", "penalty", "on_gradients")))
 
     def notify(self, seam: str, *arguments: Any) -> None:
@@ -155,8 +160,14 @@ class Strategy:
 
     def pipe(self, seam: str, learner: Learner, value: T, *arguments: Any) -> T:
         """Sends a value through a pipe seam of each plugin, in listed order."""
+        if seam == "on_batch":
+            self.writers = Writers()  # of the labels of the step that begins
         for name, plugin in self._on(seam):
-            value = _call(name, seam, getattr(plugin, seam), learner, value, *arguments)
+            call = partial(_call, name, seam, getattr(plugin, seam), learner)
+            if len(self.plugins) > 1 and isinstance(value, Batch | Step):
+                value = self.writers.watched(name, value, call)
+            else:
+                value = call(value, *arguments)
         return value
 
     def losses(self, learner: Learner, step: Step) -> dict[str, Tensor]:
@@ -183,6 +194,64 @@ class Strategy:
         return [(n, p) for n, p in self.plugins.items() if getattr(type(p), seam) is not getattr(Plugin, seam)]
 
 
+class Writers:
+    """Who wrote labels in a step: one plugin at most, since a second would overwrite what the first has written."""
+
+    def __init__(self) -> None:
+        self.names: dict[Kind, str] = {}
+
+    def watched(self, name: str, value: T, change: Callable[[T], T]) -> T:
+        """What a plugin's `change` makes of a batch or a step; others' weights are multiplied by those it sets.
+
+        Raises `PluginError` for a second plugin that writes the labels of a kind.
+        """
+        targets = _targets(value)
+        weights = {kind: of_kind.weights for kind, of_kind in targets.items()}
+        labels = {kind: (of_kind.labels, of_kind.labels._version) for kind, of_kind in targets.items()}
+        value = change(_with_weights(value, dict.fromkeys(weights)))
+        for kind, of_kind in _targets(value).items():
+            if kind in labels and _rewritten(*labels[kind], of_kind.labels):
+                self._note(kind, name)
+        return _with_weights(value, {k: _product(w, _targets(value)[k].weights) for k, w in weights.items()})
+
+    def _note(self, kind: Kind, name: str) -> None:
+        if (first := self.names.setdefault(kind, name)) != name:
+            raise PluginError(
+                f"plugins {first!r} and {name!r} both write the labels of a step ({kind}), and one would overwrite "
+                "the other: drop one of them"
+            )
+
+
+def _targets(value: Any) -> dict[Kind, Targets]:
+    if isinstance(value, Batch):
+        return value.targets
+    return {kind: output.targets for kind, output in value.outputs.items()}
+
+
+def _with_weights(value: T, weights: Mapping[Kind, Tensor | None]) -> T:
+    targets = _targets(value)
+    changed = {k: replace(targets[k], weights=w) for k, w in weights.items() if w is not targets[k].weights}
+    if not changed:
+        return value
+    if isinstance(value, Batch):
+        return replace(value, targets=targets | changed)
+    assert isinstance(value, Step)
+    outputs = {kind: replace(value.outputs[kind], targets=of_kind) for kind, of_kind in changed.items()}
+    return replace(value, outputs=value.outputs | outputs)
+
+
+def _product(given: Tensor | None, more: Tensor | None) -> Tensor | None:
+    if given is None or more is None:
+        return given if more is None else more
+    joined = len(more) - len(given)  # examples that the plugin has added count as it says
+    return more * torch.cat([given, given.new_ones(joined)])
+
+
+def _rewritten(old: Tensor, version: int, new: Tensor) -> bool:
+    """Whether labels are others than they were; more may have joined at the end."""
+    return old._version != version or (new is not old and not torch.equal(new[: len(old)], old))
+
+
 def stored_bytes(state: Any) -> int:
     """Bytes of all tensors in a state."""
     if isinstance(state, Tensor):
@@ -199,21 +268,8 @@ def _call(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> 
         raise PluginError(f"plugin {name!r} failed in {seam}: {type(error).__name__}: {error}") from error
 
 
-def _packed(value: Any) -> Any:
-    if isinstance(value, nn.Module):
-        return {"network": value.state_dict()}
-    if is_dataclass(value):
-        return {f.name: _packed(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return {key: _packed(of_key) for key, of_key in value.items()}
-    return [_packed(one) for one in value] if isinstance(value, list) else value
-
-
-def _unpacked(value: Any, current: Any, learner: Learner) -> Any:
-    if is_dataclass(current) and not isinstance(current, type):
-        return type(current)(**value)
-    if isinstance(value, dict) and set(value) == {"network"}:
-        return restored_copy(learner.network, value["network"])
-    if isinstance(value, dict):
-        return {key: _unpacked(of_key, None, learner) for key, of_key in value.items()}
-    return [_unpacked(one, None, learner) for one in value] if isinstance(value, list) else value
+def _packed(plugin: Plugin, name: str) -> Any:
+    try:
+        return packed(getattr(plugin, name))
+    except TypeError as error:
+        raise PluginError(f"{type(plugin).__name__}.{name}: {error}") from error

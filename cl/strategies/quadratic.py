@@ -97,7 +97,10 @@ class Quadratic:
         self.curvature[name], self.centre[name] = curvature, centre
 
     def _held(self, parameters: Tensors) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-        """Of each of these parameters that it knows: the name, the rows that it holds, A and μ, in one dtype."""
+        """Of each of these parameters that it knows: the name, the rows that it holds, A and μ, in one dtype.
+
+        Others do not train now.
+        """
         for name in [name for name in self.curvature if name in parameters]:
             p = parameters[name]
             for state in (self.curvature, self.centre, self.rows):  # a checkpoint brings them on the CPU

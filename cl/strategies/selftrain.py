@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cl.strategies.outside import TaughtOutside
+from cl.strategies.outside import RELABELS, TaughtOutside
 from cl.strategies.plugin import Learner
 from cl.types import Step
 
@@ -21,6 +21,8 @@ class SelfTraining(TaughtOutside):
     """
 
     paper: ClassVar[str] = "Rosenberg et al., 2005: Semi-supervised self-training of object detection models"
+    traits: ClassVar[frozenset[str]] = TaughtOutside.traits | {"relabels"}
+    excludes: ClassVar[dict[str, str]] = TaughtOutside.excludes | RELABELS
 
     def on_step(self, learner: Learner, step: Step) -> Step:
         view = self.look(learner, step)

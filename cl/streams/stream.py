@@ -16,7 +16,7 @@ with warnings.catch_warnings():
 
 from cl.streams.readers.records import Jsonl
 from cl.streams.scenarios import by_corpus, columns_after, hold_out, renumber
-from cl.types import OUTSIDE, SPLITS, Corpus, Experience, Kind, Split, SplitName, UserError
+from cl.types import KINDS, OUTSIDE, SPLITS, Corpus, Experience, Kind, Split, SplitName, UserError
 
 
 class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
@@ -33,6 +33,7 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
         names = [experience.name for experience in experiences]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UserError(f"two experiences are called {sorted(repeated)[0]!r}: give each corpus a name of its own")
+        _refuse_mixed_candidates(experiences)
         self.experiences = tuple(renumber(experiences))
         columns = columns_after(self.experiences, len(experiences) - 1)
         every = [(kind, name) for kind, names in columns.items() for name in names]
@@ -92,6 +93,17 @@ class LanguageExperience(DatasetExperience):  # type: ignore[misc]
         self.name, self.kind, self.index = experience.name, experience.kind, experience.index
         self.classes, self.classes_in_this_experience = experience.classes, list(classes.values())
         self.task_label, self.task_labels = experience.task_label, [experience.task_label]
+
+
+def _refuse_mixed_candidates(experiences: Sequence[Experience]) -> None:
+    """Experiences of a kind share one head: either all of them share its columns, or each has its own."""
+    for kind in KINDS:
+        by_candidates = {e.candidates: e.name for e in experiences if e.kind == kind}
+        if len(by_candidates) > 1:
+            raise UserError(
+                f"{by_candidates['own']!r} has candidates of its own and {by_candidates['seen']!r} takes every class "
+                f"seen so far, and both are of kind {kind}: give all experiences of a kind the same candidates"
+            )
 
 
 def as_list(samples: list[Any]) -> list[Any]:

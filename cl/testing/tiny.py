@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cl.build import Prepared, build_learner, build_stream, prepare
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
+from cl.config.trainer import for_lightning
 from cl.learner import Learner
 from cl.models.backbone import Scratch
 from cl.recipe import Training
@@ -28,13 +29,6 @@ STREAMS = {
 }
 """By name: sentiment domains, entity types one by one, both in turn, and both with candidates of their own."""
 KINDS = tuple(STREAMS)
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,
-}
 # Options with which a listed plugin is quick on a tiny stream; one that is missing here is proven with its defaults.
 QUICK: dict[str, dict[str, Any]] = {
     "ewc": {"num_examples": 6, "strength": 10.0},
@@ -151,7 +145,7 @@ def fit(learner: Learner, config: Config, **trainer: Any) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Trainer(**(config.trainer | QUIET | {"max_epochs": 1} | trainer)).fit(learner, datamodule=learner.data())
+        Trainer(**(for_lightning(config.trainer) | trainer)).fit(learner, datamodule=learner.data())
 
 
 def flatten(state: Any, prefix: str = "") -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_labels_are_those_of_the_step(prepared: Get) -> None:
     """What another plugin makes of labels and weights counts for the adversarial loss too."""
     learner = train(prepared("token"), configured("token", {}), num_experiences=1).learner
     step = passed(learner, 0, 4)
-    silent = step.labelled("token", weights=torch.zeros(len(step.outputs["token"].targets), dtype=torch.double))
+    silent = step.weighed("token", torch.zeros(len(step.outputs["token"].targets), dtype=torch.double))
     assert float(FGM().loss(learner, silent)) == 0.0  # type: ignore[arg-type]
     assert not FGM().perturbation(learner, silent).any()  # type: ignore[arg-type]
     assert float(FGM().loss(learner, step)) > 0.0  # type: ignore[arg-type]
