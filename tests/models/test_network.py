@@ -23,11 +23,22 @@ def test_a_head_keeps_old_columns_as_it_grows() -> None:
     before = head(features)
     head.grow(5, torch.Generator().manual_seed(1))
     assert head.num_columns == 5
-    assert torch.equal(head(features)[:, :2], before)
+    assert torch.allclose(head(features)[:, :2], before)  # a product of another width may add up in another order
+    rows = head.weight.detach().clone()
     head.grow(5, torch.Generator().manual_seed(2))
-    assert torch.equal(head(features)[:, :2], before)
+    assert torch.equal(head.weight, rows)
     with pytest.raises(ValueError, match="does not shrink"):
         head.grow(4, torch.Generator())
+
+
+def test_new_rows_are_small_and_differ() -> None:
+    head = Head(500)
+    head.grow(20, torch.Generator().manual_seed(0))
+    rows = head.weight.detach()
+    assert float(rows.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(rows.mean()) == pytest.approx(0.0, abs=0.001)
+    assert rows.std(dim=0).min() > 0.005
+    assert head.bias is not None and not head.bias.any()
 
 
 def test_growth_keeps_a_frozen_head_frozen() -> None:

@@ -25,6 +25,7 @@ from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, learn, train
+from cl.types import Step
 
 Get = Callable[[str], Prepared]
 SMALL: dict[str, Any] = {"capacity": 10, "batch_size": 5}
@@ -147,6 +148,60 @@ def test_gem_protects_a_head_that_the_batch_does_not_train(prepared: Get) -> Non
     assert not any(given[absent].any() for given, _ in seen)
     assert any(given_back[absent].any() for _, given_back in seen)
     assert not torch.equal(before, learner.network.head(other).weight)
+
+
+def in_second(data: Prepared, name: str) -> tuple[Learner, Any]:
+    """A learner at the start of the second experience, and its plugin, which remembers the first."""
+    learner = train(data, configured("sequence", {name: SMALL}), num_experiences=1).learner
+    learner.begin(data.stream[1])
+    return learner, learner.strategy.plugins[name]
+
+
+@pytest.mark.parametrize("name", ["replay", "agem", "der", "er-ace"])
+def test_each_step_draws_anew(prepared: Get, name: str) -> None:
+    learner, plugin = in_second(prepared("sequence"), name)
+    drawn = []
+    for learner.num_steps in (0, 1, 2, 0):
+        drawn.append(tuple(plugin.draw(learner, "some").rows.tolist()))
+    assert len(set(drawn)) == 3 and drawn[0] == drawn[3]
+    assert set(drawn[0]) != set(plugin.draw(learner, "other").rows.tolist())
+
+
+def test_gem_draws_anew_of_each_experience(prepared: Get) -> None:
+    learner, plugin = in_second(prepared("sequence"), "gem")
+    drawn = []
+    for learner.num_steps in (0, 1, 0):
+        (of_first,) = plugin.by_experience(learner)
+        drawn.append(tuple(of_first.rows.tolist()))
+    assert drawn[0] == drawn[2] != drawn[1] and len(drawn[0]) == 5
+
+
+def test_der_plus_plus_draws_labels_and_logits_apart(prepared: Get) -> None:
+    learner, plugin = in_second(prepared("sequence"), "der++")
+    draw, drawn = plugin.draw, []
+
+    def noting(of: Learner, purpose: str) -> Dataset:
+        drawn.append(draw(of, purpose))
+        return drawn[-1]
+
+    plugin.draw = noting
+    batch = collate(learner.store.dataset(1, "train")[:4], 1, training=True)
+    plugin.loss(learner, Step(learner.experience, batch, learner.network(batch)))
+    logits, labels = (set(each.rows.tolist()) for each in drawn)
+    assert logits != labels
+
+
+def test_der_plus_plus_adds_the_cross_entropy_of_its_second_draw(prepared: Get) -> None:
+    learner, plugin = in_second(prepared("sequence"), "der++")
+    learner.network.eval()
+    batch = collate(learner.store.dataset(1, "train")[:4], 1, training=True)
+    step = Step(learner.experience, batch, learner.network(batch))
+    plugin.strength, plugin.label_strength = 0.0, 3.0
+    output = learner.network(collate(plugin.draw(learner, "labels"), 1, training=True))["sequence"]
+    assert torch.allclose(plugin.loss(learner, step), 3.0 * cross_entropy(output).mean())
+    plugin.strength, plugin.label_strength = 2.0, 0.0
+    output = learner.network(collate(plugin.draw(learner, "logits"), 1, training=True))["sequence"]
+    assert torch.allclose(plugin.loss(learner, step), 2.0 * plugin.distance("sequence", output).mean())
 
 
 # --------------------------------------------------------------------------------------------------- ER-ACE
@@ -291,6 +346,17 @@ def own() -> Prepared:
     """Entity types one by one, each with candidates of its own."""
     corpus = toy_ner(0, num_types=3, num_train=72, num_valid=8, num_test=16)
     return prepare(configured("token", {}), Stream(by_class([corpus], [1], candidates="own", seed=0)))
+
+
+def test_stored_logits_are_without_dropout(prepared: Get) -> None:
+    data, config = prepared("sequence"), configured("sequence", {"der": SMALL})
+    config = replace(config, network=replace(config.network, dropout=0.5))
+    learner = train(data, config, num_experiences=1).learner
+    plugin: Any = learner.strategy.plugins["der"]
+    output = learner.network.eval()(collate(plugin.remembered(learner), 0, training=False))["sequence"]
+    for word, raw in zip(output.targets.words, output.raw, strict=True):
+        place = torch.searchsorted(plugin.words["sequence"][0], word)
+        assert torch.allclose(plugin.logits["sequence"][0][place], raw)
 
 
 def test_der_is_the_mean_squared_distance_from_the_stored_logits(prepared: Get) -> None:
