@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
@@ -150,6 +151,73 @@ def test_scores_are_without_dropout(prepared: Get) -> None:
     batch = collate(learner.store.dataset(0, "test"), 0, training=False)
     output = learner.network.eval()(batch)["sequence"]
     assert rows[0][0]["accuracy"] == float((output.logits.argmax(1) == output.targets.labels).double().mean())  # type: ignore[index]
+
+
+def test_seeds_have_networks_and_draws_of_their_own(prepared: Get) -> None:
+    data, config = prepared("token"), configured("token", {})
+    learners = [build_learner(config, data, "tested", seed) for seed in (0, 0, 1)]
+    weights, rows, draws = [], [], []
+    for learner in learners:
+        weights.append(learner.network.backbone.model.embeddings.word_embeddings.weight.clone())
+        for index in (0, 1):
+            learner.begin(data.stream[index])
+            rows.append(learner.network.head("token").weight[-2:].clone())
+            draws.append(float(torch.rand(1, generator=learner.generator("some"))))
+        draws.append(float(torch.rand(1, generator=learner.generator("other"))))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(rows[0], rows[2]) and torch.equal(rows[1], rows[3])
+    for one, other in combinations((rows[0], rows[1], rows[4], rows[5]), 2):
+        assert not torch.equal(one, other)
+    assert draws[:3] == draws[3:6] and len(set(draws)) == 6
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_the_rate_follows_the_schedule_wherever_training_starts(prepared: Get, start: int) -> None:
+    """Six steps of an experience, or its last three where it goes on from a checkpoint; `progress` beside it."""
+    data = prepared("sequence")
+    for index, schedule in ((0, "linear"), (0, "drop"), (1, "drop")):
+        config = configured("sequence", {})
+        training = replace(config.training, schedule=schedule, warmup=0.0, learning_rate=0.01)
+        learner = build_learner(replace(config, training=training), data, "tested", 0)
+        for experience in data.stream.experiences[: index + 1]:
+            learner.begin(experience)
+        learner.num_steps = start
+        rates, progress = [], []
+
+        def note(experience: int, epoch: int, step: int, values: dict[str, float], of: Learner = learner) -> None:
+            rates.append(values["learning_rate"])  # noqa: B023
+            progress.append(of.progress)  # noqa: B023
+
+        learner.sinks = [note]
+        fit(learner, config)
+        factors = {"linear": [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6], "drop": [1.0] * 3 + [1.0 if index else 0.2] * 3}
+        assert rates == pytest.approx([0.01 * factor for factor in factors[schedule][start:]])
+        assert progress == pytest.approx([n / 6 for n in range(start + 1, 7)])
+
+
+@pytest.mark.parametrize(
+    ("stream", "measured"),
+    [
+        ("sequence", ["111", "111", "111"]),  # one head from the start
+        ("mixed", ["1100", "1100", "1111", "1111"]),  # no head of words yet
+        ("own", ["1000", "1100", "1110", "1111"]),  # no columns of its own yet
+    ],
+)
+def test_who_can_be_scored(prepared: Get, stream: str, measured: list[str]) -> None:
+    rows = train(prepared(stream), configured(stream, {}, max_steps=1)).rows
+    assert ["".join(str(int(cell is not None)) for cell in row) for row in rows] == measured
+
+
+def test_pooled_counts_add_up() -> None:
+    """Two experiences that share their classes, the second with one of three right and none of its third class."""
+    corpora = [
+        Corpus(name, "sequence", dict.fromkeys(SPLITS, Examples(["x", "y"], ["no", "yes"]))) for name in ("a", "b")
+    ]
+    experiences = by_corpus(corpora)
+    evaluator = Evaluator(experiences, Store.build(experiences, Encoder(word_pieces(["x y"], 99), 5)))
+    pooled = evaluator.pooled({0: torch.tensor([[1, 1, 1], [1, 1, 1]]), 1: torch.tensor([[0, 2, 1], [1, 1, 2]])})
+    # no: 2 · 1 / (3 + 2), yes: 2 · 2 / (2 + 3)
+    assert pooled == pytest.approx({"accuracy": 3 / 5, "macro_f1": (2 / 5 + 4 / 5) / 2})
 
 
 @pytest.mark.parametrize(

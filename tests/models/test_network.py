@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,24 @@ def test_a_pooler_that_nothing_depends_on_is_frozen() -> None:
     loaded = backbone.Backbone(BertModel(config))
     frozen = {name for name, p in loaded.named_parameters() if not p.requires_grad}
     assert frozen == {"model.pooler.dense.weight", "model.pooler.dense.bias"}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.35])
+def test_dropout_reaches_every_rate(prepared: Callable[[str], Prepared], dropout: float) -> None:
+    config = configured("token", {})
+    config.network = replace(config.network, dropout=dropout)
+    network = build_learner(config, prepared("token"), "tested", 0).network
+    rates = {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates == {dropout}
+    assert network.backbone.model.config.attention_probs_dropout_prob == dropout
+
+
+def test_a_frozen_backbone_has_no_dropout(prepared: Callable[[str], Prepared]) -> None:
+    network = build_learner(configured("token", {}), prepared("token"), "tested", 0).network.train()
+    network.backbone.freeze()
+    assert not any(module.training for module in network.backbone.modules())
+    assert not any(module.training for module in network.train().backbone.modules())
+    assert network.dropout.training
 
 
 def test_word_pieces_are_a_function_of_the_texts() -> None:

@@ -304,6 +304,29 @@ def test_herding_in_a_run(prepared: Get, stream: str) -> None:
         assert torch.equal(of_group.sort(descending=True).values, expected)
 
 
+def test_columns_of_two_kinds_are_two_groups(prepared: Get) -> None:
+    """Reviews have the columns 0 and 1, sentences the column 1 of their first type: three groups, not two."""
+    data, options = prepared("mixed"), {"replay": {"capacity": 12, "batch_size": 5, "policy": "class_balanced"}}
+    learner = train(data, configured("mixed", options), num_experiences=3).learner
+    buffer: Any = learner.strategy.plugins["replay"].buffer  # type: ignore[attr-defined]
+    kinds = learner.store.is_token[buffer.rows]
+    assert not {*buffer.groups[kinds].tolist()} & {*buffer.groups[~kinds].tolist()}
+
+
+def test_logits_stay_with_their_examples(prepared: Get) -> None:
+    """Where later examples make room: what is stored is still what the first network said."""
+    data, config = prepared("sequence"), configured("sequence", {"der": SMALL})
+    learner = train(data, config, num_experiences=1).learner
+    plugin: Any = learner.strategy.plugins["der"]
+    before = dict(zip(plugin.words["sequence"][0].tolist(), plugin.logits["sequence"][0], strict=True))
+    learn(learner, config, 1, data)
+    after = dict(zip(plugin.words["sequence"][0].tolist(), plugin.logits["sequence"][0], strict=True))
+    assert 0 < len(after) < len(before) == 10
+    assert all(torch.equal(before[word], logits) for word, logits in after.items())
+    kept, _ = ragged(learner.store.word_offsets, plugin.buffer.rows)
+    assert sorted([*after, *plugin.words["sequence"][1].tolist()]) == sorted(kept.tolist())
+
+
 def test_gdumb_trains_on_its_balanced_memory_alone(prepared: Get) -> None:
     data, config = prepared("token"), configured("token", {"gdumb": {"capacity": 12}})
     learner = build_learner(config, data, "tested", seed=0)
@@ -357,6 +380,8 @@ def test_stored_logits_are_without_dropout(prepared: Get) -> None:
     for word, raw in zip(output.targets.words, output.raw, strict=True):
         place = torch.searchsorted(plugin.words["sequence"][0], word)
         assert torch.allclose(plugin.logits["sequence"][0][place], raw)
+    of_each = [features_of(learner.train(), learner.store.dataset(0, "train")) for _ in range(2)]  # type: ignore[arg-type]
+    assert torch.equal(*of_each) and learner.network.training
 
 
 def test_der_is_the_mean_squared_distance_from_the_stored_logits(prepared: Get) -> None:

@@ -131,6 +131,13 @@ def test_every_owner_of_a_sentence_gets_some() -> None:
     assert [number[0] for number in got] == pytest.approx([100, 100, 100], abs=30)
 
 
+def test_a_slice_shows_what_its_split_shows() -> None:
+    for e in scenarios.by_class([sentences()], [1]):
+        for split in (e.train, e.test):
+            assert list(split[1:5]) == list(split)[1:5]
+            assert list(split[::-2]) == list(split)[::-2]
+
+
 def test_the_seed_alone_decides() -> None:
     def train(seed: int) -> list[list[int]]:
         return [list(e.train.indices) for e in scenarios.by_class([sentences(num=40)], [1], seed=seed)]
