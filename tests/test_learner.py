@@ -53,7 +53,9 @@ def test_dropout_draws_anew_for_each_step_share_and_seed(prepared: Get) -> None:
     assert len({first, *others}) == 6
 
 
-def logged(learner: Learner, config: Any, prepared: Prepared, index: int) -> list[tuple[int, int, int, dict[str, float]]]:
+def logged(
+    learner: Learner, config: Any, prepared: Prepared, index: int
+) -> list[tuple[int, int, int, dict[str, float]]]:
     rows: list[tuple[int, int, int, dict[str, float]]] = []
     learner.sinks = [lambda experience, epoch, step, values: rows.append((experience, epoch, step, values))]
     learn(learner, config, index, prepared)

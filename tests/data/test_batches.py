@@ -137,9 +137,7 @@ def order(learnt: int = 0, seed: int = 0, num_epochs: int = 1, **options: int) -
     """The steps' examples of 12 reviews of one length."""
     reviews = Examples([f"good {n}" for n in range(12)], ["yes", "no"] * 6)
     store = store_of(by_corpus([Corpus("a", "sequence", dict.fromkeys(SPLITS, reviews))]))
-    plan = ExperienceData(
-        store.dataset(0, "train"), learnt, batch_size=4, max_epochs=num_epochs, seed=seed, **options
-    )
+    plan = ExperienceData(store.dataset(0, "train"), learnt, batch_size=4, max_epochs=num_epochs, seed=seed, **options)
     return [batch.tolist() for batch in plan.global_batches()]
 
 
@@ -223,7 +221,9 @@ def test_groups_are_classes_or_the_rarest_type() -> None:
     store = store_of(by_corpus([Corpus("a", "sequence", dict.fromkeys(SPLITS, REVIEWS))]))
     assert store.dataset(0, "train").groups().tolist() == [1, 0]
     # O is the last choice, even where it is rarest; I-loc counts as loc.
-    dense = Examples([["Bali", "Bali", "in"], ["Bali", "Bali"], ["in"]], [["B-loc", "I-loc", "O"], ["B-loc"] * 2, ["O"]])
+    dense = Examples(
+        [["Bali", "Bali", "in"], ["Bali", "Bali"], ["in"]], [["B-loc", "I-loc", "O"], ["B-loc"] * 2, ["O"]]
+    )
     store = store_of(by_corpus([Corpus("b", "token", dict.fromkeys(SPLITS, dense))]))
     assert store.dataset(0, "train").groups().tolist() == [1, 1, 0]
 

@@ -115,9 +115,7 @@ def test_a_failure_leaves_what_was_learnt_and_the_others_go_on(cl_command: Run, 
     assert costs[0][2]["stored_bytes"] == costs[1][2]["stored_bytes"] > 0
 
 
-def test_the_best_epoch_outlives_an_interrupt(
-    cl_command: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_epoch_outlives_an_interrupt(cl_command: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each epoch is worse than the one before: the first is kept, and two later ones are all that patience bears."""
     evaluate = Learner.evaluate
 

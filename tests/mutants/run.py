@@ -1,4 +1,4 @@
-"""Makes the small wrong changes of `mutants.yaml`, one at a time, and looks whether a test notices: `make test-mutants`.
+"""Makes the small wrong changes of `mutants.yaml`, one at a time, and looks whether a test notices.
 
 Each worker has a copy of `cl` and `tests` of its own, so the working tree is never touched. Workers are forked from a
 process that has imported the libraries (never `cl` itself), which saves most of the start of each run.
@@ -16,9 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from compileall import compile_dir
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from queue import Queue
 from typing import Any
 
@@ -27,7 +29,11 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.yaml")
 COPIED = ("cl", "tests", "configs")
-LIBRARIES = ["pytest", "hypothesis", "torch", "transformers", "lightning.pytorch", "avalanche.benchmarks", "wandb"]
+LIBRARIES = "pytest pytest_timeout hypothesis torch lightning.pytorch transformers.models.bert.modeling_bert".split()
+LIBRARIES += (
+    "avalanche.benchmarks wandb scipy.optimize matplotlib.figure omegaconf rich.progress filelock typer".split()
+)
+PLUGINS = ["-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin"]
 LEAST_CAUGHT = 0.95
 TIMEOUT = 240.0  # seconds for the tests of one mutant; for all tests on the right code ten times as many
 PROCESSES: Any = multiprocessing.get_context("forkserver")
@@ -50,7 +56,9 @@ class Mutant:
     def apply(self, text: str) -> str:
         """The wrong text. Raises ValueError where `old` does not stand in it exactly once."""
         if (found := text.count(self.old)) != 1:
-            raise ValueError(f"{self.name}: {self.old!r} stands {found} times in {self.file}, not once: mend {LIST.name}")
+            raise ValueError(
+                f"{self.name}: {self.old!r} stands {found} times in {self.file}, not once: mend {LIST.name}"
+            )
         return text.replace(self.old, self.new)
 
 
@@ -61,15 +69,16 @@ def mutants() -> list[Mutant]:
 
 
 def copy_to(folder: Path) -> None:
-    """What the tests need, without compiled files: a mutant may be as long as the original and as old."""
+    """What the tests need. Compiled files are known by content: a mutant may be as long as the original and as old."""
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    compile_dir(folder / "cl", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
 
 
 def run_tests(folder: Path, tests: Iterable[str], timeout: float = TIMEOUT) -> tuple[str, str]:
-    """What became of tests in a copy, `passed`, `failed`, `broken` (no test could run) or `timeout`; and their output."""
+    """What became of tests in a copy, `passed`, `failed`, `broken` (none could run) or `timeout`; and their output."""
     said = folder / "output.txt"
     process = PROCESSES.Process(target=_pytest, args=(folder, [f"tests/{test}" for test in tests], said))
     process.start()
@@ -89,10 +98,10 @@ def _pytest(folder: Path, tests: list[str], said: Path) -> None:
     os.chdir(folder)
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
-    os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     import pytest
 
-    os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests])))
+    os._exit(int(pytest.main(["-x", "-q", *PLUGINS, "-m", "not slow", *tests])))
 
 
 def judged(chosen: list[Mutant], num_workers: int) -> Iterator[tuple[Mutant, str, float, str]]:

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-from collections import Counter
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from mutants.run import ROOT, Mutant, mutants
 
-
-def runner() -> ModuleType:
-    """`run.py` beside this file."""
-    spec = importlib.util.spec_from_file_location("mutants_run", Path(__file__).with_name("run.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["mutants_run"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-RUN = runner()
-MUTANTS = RUN.mutants()
+MUTANTS = mutants()
 
 
 def test_there_are_enough_of_them_under_names_of_their_own() -> None:
-    assert len(MUTANTS) >= 80
-    assert not [name for name, count in Counter(mutant.name for mutant in MUTANTS).items() if count > 1]
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 80
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_it_changes_the_code_and_names_tests(mutant: RUN.Mutant) -> None:  # type: ignore[name-defined]
-    right = (RUN.ROOT / mutant.file).read_text(encoding="utf-8")
-    wrong = mutant.apply(right)
-    assert ast.dump(ast.parse(wrong)) != ast.dump(ast.parse(right))
+def test_it_changes_the_code_and_names_tests(mutant: Mutant) -> None:
+    right = (ROOT / mutant.file).read_text(encoding="utf-8")
+    assert ast.dump(ast.parse(mutant.apply(right))) != ast.dump(ast.parse(right))
     for test in mutant.tests:
         file, *names = test.split("::")
-        text = (RUN.ROOT / "tests" / file).read_text(encoding="utf-8")
-        assert all(re.search(rf"def {name.partition('[')[0]}\(", text) for name in names), test
+        text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert all(re.search(rf"def {name}\(", text) for name in names), test
+
+
+def test_a_snippet_that_is_gone_is_an_error_that_names_it() -> None:
+    for text in ("x = 2", "x = 1; x = 1"):
+        with pytest.raises(ValueError, match=r"off_by_one: 'x = 1' stands \d times in a\.py"):
+            Mutant("off_by_one", "a.py", "x = 1", "x = 3", "x is wrong", ()).apply(text)

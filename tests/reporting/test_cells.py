@@ -55,7 +55,13 @@ def test_bounds_come_first_and_last_and_numbers_count(tmp_path):
     write_cell(tmp_path, "ewc-2", 10)
     write_cell(tmp_path, "ewc-2", 2)
     found = [(cell.label, cell.seed) for cell in load_cells([tmp_path])]
-    assert found == [("finetune", 0), *(("ewc-2", seed) for seed in (0, 2, 10)), ("ewc-10", 0), ("zzz", 0), ("joint", 0)]
+    assert found == [
+        ("finetune", 0),
+        *(("ewc-2", seed) for seed in (0, 2, 10)),
+        ("ewc-10", 0),
+        ("zzz", 0),
+        ("joint", 0),
+    ]
 
 
 def test_plain_text():

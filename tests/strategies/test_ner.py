@@ -139,7 +139,9 @@ def test_what_the_new_labels_tell_of_is_no_question_for_the_teacher(prepared: Ge
     assert not guessed.logits.argmax(1).any()
 
 
-@pytest.mark.parametrize(("old", "new", "expected"), [(3, 5, 1.0), (9, 11, 2.0), (3, 11, 0.5), (1, 5, 0.5), (5, 5, 2.0)])
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), [(3, 5, 1.0), (9, 11, 2.0), (3, 11, 0.5), (1, 5, 0.5), (5, 5, 2.0)]
+)
 def test_balance_is_the_root_of_old_over_new_columns(old: int, new: int, expected: float) -> None:
     """Without O; where either has none, 1 in its place."""
     nothing = torch.zeros(0, dtype=torch.int64)

@@ -9,6 +9,7 @@ import pytest
 
 from cl.streams import scenarios
 from cl.streams.check import errors, warnings
+from cl.streams.read import num_stray_tags
 from cl.types import Corpus, Examples
 
 
@@ -63,6 +64,11 @@ def test_every_mistake_is_told() -> None:
     assert (
         len(told([sequence("s", train="ab", valid="a", test="c"), sequence("t", train="a", valid="b", test="")])) == 3
     )
+
+
+def test_a_stray_tag_continues_nothing_of_its_type() -> None:
+    tags = [["B-x", "I-x", "I-y", "I-y"], ["I-x"], ["O", "I-x", "B-y", "I-x"]]
+    assert num_stray_tags(Examples([[""] * 4, [""], [""] * 4], tags)) == 4
 
 
 def test_warnings() -> None:

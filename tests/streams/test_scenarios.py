@@ -124,7 +124,9 @@ def test_class_incremental_sentences() -> None:
 def test_every_owner_of_a_sentence_gets_some() -> None:
     """Of sentences with two types half each; of those without an entity a third each."""
     both, none = ["B-a", "B-b"], ["O", "O"]
-    examples = Examples([[str(i), "x"] for i in range(600)], [both if i % 2 else none for i in range(599)] + [["B-c", "O"]])
+    examples = Examples(
+        [[str(i), "x"] for i in range(600)], [both if i % 2 else none for i in range(599)] + [["B-c", "O"]]
+    )
     corpus = Corpus("n", "token", dict.fromkeys(SPLITS, examples))
     got = [Counter(i % 2 for i in e.train.indices if i < 599) for e in scenarios.by_class([corpus], [1])]
     assert [number[1] for number in got] == pytest.approx([150, 150, 0], abs=30)
