@@ -29,10 +29,11 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.yaml")
 COPIED = ("cl", "tests", "configs")
-LIBRARIES = "pytest pytest_timeout hypothesis torch lightning.pytorch transformers.models.bert.modeling_bert".split()
-LIBRARIES += (
-    "avalanche.benchmarks wandb scipy.optimize matplotlib.figure omegaconf rich.progress filelock typer".split()
-)
+LIBRARIES = [
+    *("pytest", "pytest_timeout", "hypothesis", "omegaconf", "rich.progress", "filelock", "typer", "wandb"),
+    *("torch", "lightning.pytorch", "transformers.models.bert.modeling_bert", "avalanche.benchmarks"),
+    *("scipy.optimize", "matplotlib.figure"),
+]
 PLUGINS = ["-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin"]
 LEAST_CAUGHT = 0.95
 TIMEOUT = 240.0  # seconds for the tests of one mutant; for all tests on the right code ten times as many
