@@ -210,6 +210,31 @@ def test_who_can_be_scored(prepared: Get, stream: str, measured: list[str]) -> N
     assert ["".join(str(int(cell is not None)) for cell in row) for row in rows] == measured
 
 
+def test_only_candidates_are_predicted(prepared: Get) -> None:
+    """However sure the network is of another task's class."""
+    data = prepared("own")
+    learner = train(data, configured("own", {}, max_steps=1), num_experiences=4).learner
+    before, _ = learner.evaluate("test")
+    head = learner.network.head("sequence")
+    assert head.bias is not None
+    start, stop = learner.store.own[1]  # type: ignore[misc]
+    assert data.stream[1].kind == "sequence"
+    head.bias.data[start:stop] += 1e6
+    after, _ = learner.evaluate("test")
+    assert before == after
+
+
+def test_the_initial_row_is_from_before_any_step(prepared: Get) -> None:
+    data, rows = prepared("sequence"), []
+    for rate in (0.0, 0.01):
+        config = configured("sequence", {})
+        config = replace(config, training=replace(config.training, learning_rate=rate))
+        config = replace(config, evaluate=replace(config.evaluate, initial=True))
+        learner = train(data, config, num_experiences=2).learner
+        rows.append((learner.initial, learner.row))
+    assert rows[0][0] == rows[0][1] == rows[1][0] != rows[1][1]
+
+
 def test_pooled_counts_add_up() -> None:
     """Two experiences that share their classes, the second with one of three right and none of its third class."""
     corpora = [

@@ -27,6 +27,7 @@ def grown(num_columns: int) -> CosineHead:
 
 def test_logits_are_scaled_cosines_of_each_target_alone() -> None:
     head, features = grown(3), torch.randn(5, 4)
+    assert head.scale == 10.0
     for n in range(5):
         for column in range(3):
             cosine = cosine_similarity(features[n], head.weight[column], dim=0)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison, print_row
-from cl.reporting.tables import Entry, comparison, escape_latex, escape_markdown, to_latex, to_markdown
+from cl.reporting.tables import COLUMNS, Entry, comparison, escape_latex, escape_markdown, to_latex, to_markdown
 
 HOSTILE = "a|b*_$x$ & <img src=x>"
 
@@ -34,6 +34,8 @@ def test_mean_deviation_and_bounds(cells):
     assert found.std == pytest.approx((sum((v - found.mean) ** 2 for v in values) / 2) ** 0.5)
     assert entry(table, HOSTILE, "average_score").std is None
     assert entry(table, "finetune", "normalised_retention") is None
+    assert entry(table, "slow", "normalised_retention") is None  # it has not learnt what the bounds have
+    assert [column.name for column in COLUMNS if not column.more_is_better] == ["forgetting", "intransigence"]
     assert entry(table, "joint", "intransigence") is None
 
 

@@ -20,6 +20,7 @@ from cl.learner import Learner
 from cl.memory.herding import herd, herding_keys
 from cl.strategies.functional import copies, cross_entropy
 from cl.strategies.gem import dual
+from cl.strategies.plugin import stored_bytes
 from cl.strategies.remembering import features_of
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
@@ -311,6 +312,15 @@ def test_columns_of_two_kinds_are_two_groups(prepared: Get) -> None:
     buffer: Any = learner.strategy.plugins["replay"].buffer  # type: ignore[attr-defined]
     kinds = learner.store.is_token[buffer.rows]
     assert not {*buffer.groups[kinds].tolist()} & {*buffer.groups[~kinds].tolist()}
+
+
+def test_an_example_is_remembered_in_32_bytes(prepared: Get) -> None:
+    learner = train(prepared("sequence"), configured("sequence", {"replay": SMALL}), num_experiences=1).learner
+    assert stored_bytes(learner.strategy.state_dict()) == 10 * 32
+    assert (
+        stored_bytes({"a": [torch.zeros(3, dtype=torch.float32), {"b": torch.zeros(2, dtype=torch.int64)}], "c": 5})
+        == 28
+    )
 
 
 def test_logits_stay_with_their_examples(prepared: Get) -> None:

@@ -70,6 +70,7 @@ def test_kinds_mix() -> None:
     [
         ([2], ["ab", "cd", "e"]),  # what is left over comes last, and nothing is dropped
         ([3, 1], ["abc", "d", "e"]),
+        ([1, 2], ["a", "bc", "de"]),  # the last number goes on
         ([9], ["abcde"]),
     ],
 )
@@ -166,6 +167,27 @@ def test_limit_draws_the_same_from_shared_splits() -> None:
     assert len({tuple(e.test.indices) for e in experiences}) == 1
     assert list(experiences[0].test.indices) == sorted(experiences[0].test.indices)
     assert len(scenarios.limit(experiences, {"test": 100}, seed=0)[0].test) == 7
+
+
+def test_limit_draws_from_the_experiences_own() -> None:
+    corpus = sequences("s", "abcd", num=10)
+    drawn = []
+    for seed in (0, 0, 1):
+        experiences = scenarios.limit(scenarios.by_class([corpus], [2]), {"train": 8, "valid": 5}, seed)
+        for e in experiences:
+            assert {sample["label"] for sample in e.train} <= set(e.classes)
+            assert len(e.train) == 8 and len(set(e.train.indices)) == 8
+        drawn.append([list(e.train.indices) for e in experiences])
+    assert drawn[0] == drawn[1] != drawn[2]
+    limited = scenarios.limit(scenarios.by_class([sentences(num=30)], [1]), {"train": 3}, seed=0)
+    assert all({tag for sample in e.train for tag in sample["tags"]} <= set(e.classes) for e in limited)
+
+
+def test_options_are_chosen_on_validation_examples() -> None:
+    experiences = scenarios.by_corpus([sequences("a", "xy"), sequences("b", "xy")])
+    for before, after in zip(experiences, scenarios.for_selection(experiences), strict=True):
+        assert texts(after, "test") == texts(after, "valid") == texts(before, "valid") != texts(before, "test")
+        assert texts(after, "train") == texts(before, "train")
 
 
 def test_hold_out_cuts_only_what_is_missing() -> None:
