@@ -21,7 +21,7 @@ test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults
 
-test-mutants: $(INSTALLED)  ## makes some 200 small wrong changes, one at a time: a test must notice; 20 minutes on two cores
+test-mutants: $(INSTALLED)  ## makes 250 small wrong changes, one at a time: a test must notice; 15 quiet minutes on two cores
 	$(BIN)/python -W ignore tests/mutants/run.py
 
 test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 12 quiet minutes

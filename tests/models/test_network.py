@@ -21,6 +21,8 @@ from cl.types import UserError
 def test_a_head_keeps_old_columns_as_it_grows() -> None:
     head, features = Head(4), torch.randn(3, 4)
     head.grow(2, torch.Generator().manual_seed(0))
+    assert head.bias is not None
+    head.bias.data += torch.tensor([0.3, -0.2])
     before = head(features)
     head.grow(5, torch.Generator().manual_seed(1))
     assert head.num_columns == 5
