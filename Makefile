@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-faults test-speed check clean
+.PHONY: help demo test test-faults test-mutants test-speed check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,6 +20,9 @@ test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults
+
+test-mutants: $(INSTALLED)  ## makes 250 small wrong changes, one at a time: a test must notice; 15 quiet minutes on two cores
+	$(BIN)/python -W ignore tests/mutants/run.py
 
 test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 12 quiet minutes
 	@test -d '$(BACKBONE)' || { echo "Name the folder of a BERT-like encoder: make test-speed BACKBONE=path" >&2; exit 1; }

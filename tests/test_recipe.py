@@ -27,6 +27,27 @@ def test_learning_rates_by_experience() -> None:
     assert Training(schedule="linear", warmup=0.5).factor(9, 10, 3) == pytest.approx(1 / 5)
 
 
+def test_the_rate_rises_from_above_nothing_and_falls_to_nothing() -> None:
+    rising = Training(schedule="linear", warmup=0.5)
+    expected = [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 4 / 5, 3 / 5, 2 / 5, 1 / 5, 0]
+    assert [rising.factor(step, 10, 0) for step in range(11)] == pytest.approx(expected)
+    assert [Training(warmup=0.2).factor(step, 10, 0) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert [Training(schedule="linear").factor(step, 4, 0) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_matrices_alone_decay(prepared: Get) -> None:
+    """No bias, no LayerNorm; each group at the rate of the backbone or of the heads."""
+    learner = train(prepared("token"), configured("token", {}), num_experiences=1).learner
+    recipe = Training(learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.3)
+    groups = recipe.optimizer_of(learner.network, 0, fused=False).param_groups
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    trained = {name: p for name, p in learner.network.named_parameters() if p.requires_grad}
+    assert len(found) == sum(len(group["params"]) for group in groups) == len(trained)
+    assert {p.ndim for p in trained.values()} == {1, 2}
+    for name, p in trained.items():
+        assert found[id(p)] == (1e-2 if name.startswith("heads.") else 1e-3, 0.3 if p.ndim == 2 else 0.0), name
+
+
 def test_data_in_the_order_of_the_file(prepared: Get) -> None:
     data = prepared("token").evaluator.store.dataset(0, "train")
     plan = ExperienceData(data, 0, batch_size=7, max_epochs=2, seed=0, shuffle=False)

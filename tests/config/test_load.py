@@ -186,6 +186,42 @@ def test_values_that_make_no_sense(tmp_path: Path, text: str, message: str) -> N
         load(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("key", "allowed", "refused"),
+    [
+        ("run.checkpoint_steps", (0,), (-1,)),
+        ("stream.limit.test", (1,), (0,)),
+        ("stream.hold_out.test", (0, 0.9), (-0.1, 0.91)),
+        ("stream.toy.domains", (1, 10), (-1, 11)),
+        ("stream.toy.types", (0, 6), (-1, 7)),
+        ("stream.toy.num_train", (1,), (0,)),
+        ("stream.toy.num_test", (1,), (0,)),
+        ("network.dropout", (0, 1), (-0.01, 1.01)),
+        ("network.max_length", (3,), (2,)),
+        ("network.scratch.layers", (1,), (0,)),
+        ("training.batch_size", (1,), (0,)),
+        ("training.batch_tokens", (1,), (0,)),
+        ("training.learning_rate", (0,), (-0.1,)),
+        ("training.head_learning_rate", (0,), (-0.1,)),
+        ("training.later_learning_rate", (0,), (-0.1,)),
+        ("training.momentum", (0, 1), (-0.1, 1.01)),
+        ("training.weight_decay", (0,), (-0.1,)),
+        ("training.warmup", (0, 1), (-0.01, 1.01)),
+        ("training.patience", (1,), (0,)),
+        ("evaluate.batch_size", (1,), (0,)),
+    ],
+)
+def test_ranges_hold_to_their_edges(
+    tmp_path: Path, key: str, allowed: tuple[float, ...], refused: tuple[float, ...]
+) -> None:
+    path = written(tmp_path, "seeds: [0]")
+    for value in allowed:
+        load(path, [f"{key}={value}"])
+    for value in refused:
+        with pytest.raises(UserError, match=rf"{key} is {value}"):
+            load(path, [f"{key}={value}"])
+
+
 def test_all_values_that_make_no_sense_are_told_at_once(tmp_path: Path) -> None:
     path = written(tmp_path, "training:\n  batch_size: 0\n  warmup: 0\n")
     with pytest.raises(UserError) as caught:

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl.build import Prepared
-from cl.data.collate import collate, concat, count
+from cl.data.collate import Counts, collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.encode import Encoder
 from cl.data.module import ExperienceData, TrainLoader
 from cl.data.sampler import global_batches, share, token_batches
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_class, by_corpus
-from cl.types import SPLITS, Corpus, Examples
+from cl.types import SPLITS, Batch, Corpus, Examples, Output, Step
 
 NER = Examples(
     [["we", "met", "Ann"], ["in", "Bali"], ["Ann", "left", "Bali"]],
@@ -109,6 +109,49 @@ def test_domain_incremental_shares_columns() -> None:
     assert targets.candidates is None
 
 
+def test_kinds_weigh_by_their_examples() -> None:
+    """One sentence of 10 words and 3 reviews: a quarter each; a word a fortieth."""
+    nothing = torch.zeros(0, 0, dtype=torch.int64)
+    counts: Counts = {"token": (1, 10), "sequence": (3, 3)}
+    batch = Batch(nothing, nothing, nothing, nothing, {}, counts)
+    assert batch.weight("token") == pytest.approx(1 / 40)
+    assert batch.weight("sequence") == pytest.approx(1 / 4)
+    alone = replace(batch, counts={"token": (2, 10), "sequence": (0, 0)})
+    assert alone.weight("token") == pytest.approx(1 / 10)
+    assert alone.weight("sequence") == 0.0
+
+
+def test_words_cut_off_at_the_limit_are_no_targets() -> None:
+    long = Examples([["we"] * 7, ["met", "Ann"]], [["B-per"] * 7, ["O", "B-per"]])
+    experiences = by_corpus([Corpus("b", "token", dict.fromkeys(SPLITS, long))])
+    store = Store.build(experiences, Encoder(word_pieces(["we met Ann"], 99), 5))
+    data = store.dataset(0, "train")
+    targets = collate(data, 0, training=True).targets["token"]
+    assert targets.rows.tolist() == [0, 0, 0, 1, 1]
+    assert targets.positions.tolist() == [1, 2, 3, 1, 2]
+    assert targets.labels.tolist() == [1, 1, 1, 0, 1]
+    assert count(data)["token"] == (2, 5)
+
+
+def order(learnt: int = 0, seed: int = 0, num_epochs: int = 1, **options: int) -> list[list[int]]:
+    """The steps' examples of 12 reviews of one length."""
+    reviews = Examples([f"good {n}" for n in range(12)], ["yes", "no"] * 6)
+    store = store_of(by_corpus([Corpus("a", "sequence", dict.fromkeys(SPLITS, reviews))]))
+    plan = ExperienceData(store.dataset(0, "train"), learnt, batch_size=4, max_epochs=num_epochs, seed=seed, **options)
+    return [batch.tolist() for batch in plan.global_batches()]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_tokens": 20}])
+def test_experiences_epochs_and_seeds_have_orders_of_their_own(options: dict[str, int]) -> None:
+    first = order(**options)
+    assert first == order(**options)
+    assert first != order(learnt=1, **options)
+    assert first != order(seed=1, **options)
+    two = order(num_epochs=2, **options)
+    assert two[: len(first)] == first != two[len(first) :]
+    assert order(num_epochs=2, start=2, **options) == two[2:]
+
+
 @pytest.mark.parametrize("num_parts", [1, 2, 3, 7])
 def test_weights_of_all_shares_add_up_to_one(num_parts: int) -> None:
     mixed = [
@@ -124,6 +167,35 @@ def test_weights_of_all_shares_add_up_to_one(num_parts: int) -> None:
         assert [len(s) > 0 for s in shares] == [True] * num_parts, "an empty share takes part with a ghost"
         total = sum(s.weight(kind) * len(s.targets[kind]) for s in shares for kind in s.targets)
         assert total == pytest.approx(1.0)
+        examples = {kind: sum(len(s.targets[kind].rows.unique()) for s in shares) for kind in shares[0].targets}
+        for kind, number in examples.items():
+            of_kind = sum(s.weight(kind) * len(s.targets[kind]) for s in shares)
+            assert of_kind == pytest.approx(number / sum(examples.values()))
+
+
+def step_of_three(ghost: bool = False, num_parts: int = 1) -> Step:
+    """A step of three sentences that nothing was asked of; a ghost has no target."""
+    experience, *_ = by_corpus([Corpus("b", "token", dict.fromkeys(SPLITS, NER))])
+    data = store_of([experience]).dataset(0, "train")
+    batch = replace(collate(data, 0, training=True, ghost=ghost), num_parts=num_parts)
+    targets = batch.targets["token"]
+    logits = torch.zeros(len(targets), 5)
+    return Step(experience, batch, {"token": Output(logits, logits, logits, targets)})
+
+
+def test_a_penalty_is_dealt_out() -> None:
+    assert float(step_of_three(num_parts=4).share(torch.tensor(8.0))) == 2.0
+
+
+def test_a_mean_of_examples_is_over_those_with_targets() -> None:
+    values = torch.tensor([1.0, 2.0, 6.0])
+    assert float(step_of_three().mean_of_examples(values)) == 3.0
+    assert float(step_of_three(ghost=True).mean_of_examples(values)) == 0.0
+
+
+def test_a_limit_of_steps_ends_an_experience() -> None:
+    assert len(order(num_epochs=2, max_steps=4)) == 4
+    assert len(order(num_epochs=2, max_steps=9)) == 6
 
 
 def test_concat_is_collating_together() -> None:
@@ -148,6 +220,12 @@ def test_groups_are_classes_or_the_rarest_type() -> None:
     assert store.dataset(0, "train").groups().tolist() == [3, 1, 1]
     store = store_of(by_corpus([Corpus("a", "sequence", dict.fromkeys(SPLITS, REVIEWS))]))
     assert store.dataset(0, "train").groups().tolist() == [1, 0]
+    # O is the last choice, even where it is rarest; I-loc counts as loc.
+    dense = Examples(
+        [["Bali", "Bali", "in"], ["Bali", "Bali"], ["in"]], [["B-loc", "I-loc", "O"], ["B-loc"] * 2, ["O"]]
+    )
+    store = store_of(by_corpus([Corpus("b", "token", dict.fromkeys(SPLITS, dense))]))
+    assert store.dataset(0, "train").groups().tolist() == [1, 1, 0]
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 200))

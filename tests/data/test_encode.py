@@ -33,12 +33,19 @@ def test_first_subtokens(encoder: Encoder) -> None:
             assert word.startswith(tokenizer.convert_ids_to_tokens(int(ids[start])).replace("[UNK]", word))
 
 
+def test_a_word_is_read_at_its_first_piece(encoder: Encoder) -> None:
+    encoded = encoder.encode([["Balis", "is", "warms", "a"], ["a", "Balis"]], "token")
+    assert encoder.tokenizer.tokenize("Balis") == ["Bali", "##s"]
+    assert encoded.starts.tolist() == [1, 3, 4, 6, 1, 2]
+
+
 def test_a_sentence_over_the_limit_is_counted_and_keeps_its_words(encoder: Encoder) -> None:
     encoder = Encoder(encoder.tokenizer, max_length=5)
     encoded = encoder.encode([["is"] * 7, ["is"]], "token")
     assert encoded.starts.tolist() == [1, 2, 3, -1, -1, -1, -1, 1]
     assert encoded.truncated == 1
-    assert encoder.encode(["is is is is", "is"], "sequence").truncated == 1
+    for long in ("is is is is", "is " * 50):  # counted once, however much of it is lost
+        assert encoder.encode([long, "is"], "sequence").truncated == 1
 
 
 @pytest.mark.parametrize("blank", [" ", "\u200b", "\x07", ""])
@@ -63,6 +70,15 @@ def test_cache(encoder: Encoder, tmp_path: Path) -> None:
         for name in ("ids", "offsets", "starts", "word_offsets"):
             np.testing.assert_array_equal(getattr(encoded, name), getattr(plain, name))
     (file,) = tmp_path.iterdir()
+    for other, kind in (
+        (SENTENCES[:2], "token"),
+        ([*SENTENCES[:2], ["a"]], "token"),
+        (["Bali is warm", "a"], "sequence"),
+    ):
+        again, right = cached.encode(other, kind), encoder.encode(other, kind)  # type: ignore[arg-type]
+        assert (again.ids.tolist(), again.starts.tolist()) == (right.ids.tolist(), right.starts.tolist())
+    for added in set(tmp_path.iterdir()) - {file}:
+        added.unlink()
     file.write_bytes(b"torn")
     assert cached.encode(SENTENCES, "token").ids.tolist() == plain.ids.tolist()
     Encoder(encoder.tokenizer, 8, tmp_path).encode(SENTENCES, "token")

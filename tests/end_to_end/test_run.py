@@ -11,6 +11,7 @@ import torch
 import yaml
 
 import cl.experiment
+from cl.learner import Learner
 from cl.reporting.report import write_report
 from cl.testing.tiny import assert_same
 
@@ -109,6 +110,35 @@ def test_a_failure_leaves_what_was_learnt_and_the_others_go_on(cl_command: Run, 
     assert "learnt 3/3" in output
     assert cl_command("run", "tiny.yaml", "run.dir=never", FRAGILE)[0] == 0
     assert_same_end(cell, folder / "never" / "fragile" / "seed0")
+    costs = [read(folder / run / "fragile" / "seed0" / "metrics.json")["cost"] for run in ("out", "never")]
+    for cost in costs:
+        assert [each["experience"] for each in cost] == [0, 1, 2]
+        assert all(each["train_seconds"] > 0 and each["evaluate_seconds"] > 0 for each in cost)
+    assert [each["num_steps"] for each in costs[0]] == [each["num_steps"] for each in costs[1]]
+    assert costs[0][2]["stored_bytes"] == costs[1][2]["stored_bytes"] > 0
+
+
+def test_the_best_epoch_outlives_an_interrupt(cl_command: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each epoch is worse than the one before: the first is kept, and two later ones are all that patience bears."""
+    evaluate = Learner.evaluate
+
+    def falling(self: Learner, split: Any, which: Any = None) -> Any:
+        row, pooled = evaluate(self, split, which)
+        if split == "valid":
+            row[self.experience.index] = {"score": 1 / (1 + self.epoch)}
+        return row, pooled
+
+    monkeypatch.setattr(Learner, "evaluate", falling)
+    options = (FRAGILE, "training.keep_best=true", "training.patience=2", "trainer.max_epochs=6")
+    (folder / "interrupted").write_text("3")  # in the second epoch of two steps
+    assert cl_command("run", "tiny.yaml", "run.dir=out", *options)[0] == 130
+    (folder / "interrupted").unlink()
+    assert cl_command("resume", "out")[0] == 0
+    assert cl_command("run", "tiny.yaml", "run.dir=never", *options)[0] == 0
+    assert_same_end(folder / "out" / "fragile" / "seed0", folder / "never" / "fragile" / "seed0")
+    log = (folder / "out" / "fragile" / "seed0" / "log.csv").read_text().splitlines()
+    scores = [float(line.rpartition(",")[2]) for line in log if ",valid/score," in line]
+    assert scores == pytest.approx(3 * [1, 1 / 2, 1 / 3])
 
 
 @pytest.mark.parametrize("step", [0, 1])

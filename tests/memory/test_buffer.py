@@ -44,8 +44,17 @@ def test_never_more_than_capacity_never_twice(policy: str) -> None:
     buffer = fill(policy, [torch.arange(7) % 3, torch.arange(40) % 5], 12)
     assert len(buffer) == 12
     assert len(set(buffer.rows.tolist())) == 12
-    assert len(buffer.draw(5, torch.Generator().manual_seed(0)).unique()) == 5
-    assert len(buffer.draw(50, torch.Generator())) == 12
+    for seed in range(200):
+        draw = torch.Generator().manual_seed(seed)
+        assert len(buffer.draw(5, draw).unique()) == len(buffer.draw(5, draw)) == 5
+        assert sorted(buffer.draw(50, draw).tolist()) == list(range(12))
+
+
+def test_every_remembered_example_is_drawn_as_often() -> None:
+    buffer = fill("reservoir", [torch.zeros(12, dtype=torch.int64)], 12)
+    draw = torch.Generator().manual_seed(0)
+    times = torch.bincount(torch.cat([buffer.draw(5, draw) for _ in range(2000)]), minlength=12)
+    assert (times / 2000).tolist() == pytest.approx([5 / 12] * 12, abs=0.05)
 
 
 def test_policies_on_written_out_keys() -> None:

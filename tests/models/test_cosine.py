@@ -13,6 +13,7 @@ from cl.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models.heads import CosineHead
 from cl.models.network import MASKED, frozen_copy, restored_copy
+from cl.recipe import Training
 from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
 
 Get = Callable[[str], Prepared]
@@ -26,6 +27,7 @@ def grown(num_columns: int) -> CosineHead:
 
 def test_logits_are_scaled_cosines_of_each_target_alone() -> None:
     head, features = grown(3), torch.randn(5, 4)
+    assert head.scale == 10.0
     for n in range(5):
         for column in range(3):
             cosine = cosine_similarity(features[n], head.weight[column], dim=0)
@@ -49,12 +51,21 @@ def test_growth_and_states_are_those_of_a_linear_head() -> None:
     assert not any(p.requires_grad for p in frozen.parameters())
 
 
-def test_the_scale_is_learnt_without_weight_decay() -> None:
+def test_the_scale_is_learnt() -> None:
     head = grown(3)
     head(torch.randn(5, 4)).logsumexp(1).sum().backward()
     assert head.scale.grad is not None
     assert head.scale.grad.abs() > 0
-    assert head.scale.ndim == 0  # the optimizer decays matrices alone
+
+
+def test_the_scale_is_trained_and_does_not_decay(prepared: Get) -> None:
+    config = configured("token", {})
+    config.network = replace(config.network, head="cosine")
+    learner = build_learner(config, prepared("token"), "tested", 0)
+    learner.begin(prepared("token").stream[0])
+    groups = Training(weight_decay=0.3).optimizer_of(learner.network, 0, fused=False).param_groups
+    scale = learner.network.head("token").scale
+    assert [group["weight_decay"] for group in groups for p in group["params"] if p is scale] == [0.0]
 
 
 @pytest.mark.parametrize(

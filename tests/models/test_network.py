@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,27 @@ from cl.types import UserError
 def test_a_head_keeps_old_columns_as_it_grows() -> None:
     head, features = Head(4), torch.randn(3, 4)
     head.grow(2, torch.Generator().manual_seed(0))
+    assert head.bias is not None
+    head.bias.data += torch.tensor([0.3, -0.2])
     before = head(features)
     head.grow(5, torch.Generator().manual_seed(1))
     assert head.num_columns == 5
-    assert torch.equal(head(features)[:, :2], before)
+    assert torch.allclose(head(features)[:, :2], before)  # a product of another width may add up in another order
+    rows = head.weight.detach().clone()
     head.grow(5, torch.Generator().manual_seed(2))
-    assert torch.equal(head(features)[:, :2], before)
+    assert torch.equal(head.weight, rows)
     with pytest.raises(ValueError, match="does not shrink"):
         head.grow(4, torch.Generator())
+
+
+def test_new_rows_are_small_and_differ() -> None:
+    head = Head(500)
+    head.grow(20, torch.Generator().manual_seed(0))
+    rows = head.weight.detach()
+    assert float(rows.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(rows.mean()) == pytest.approx(0.0, abs=0.001)
+    assert rows.std(dim=0).min() > 0.005
+    assert head.bias is not None and not head.bias.any()
 
 
 def test_growth_keeps_a_frozen_head_frozen() -> None:
@@ -99,6 +113,24 @@ def test_a_pooler_that_nothing_depends_on_is_frozen() -> None:
     loaded = backbone.Backbone(BertModel(config))
     frozen = {name for name, p in loaded.named_parameters() if not p.requires_grad}
     assert frozen == {"model.pooler.dense.weight", "model.pooler.dense.bias"}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.35])
+def test_dropout_reaches_every_rate(prepared: Callable[[str], Prepared], dropout: float) -> None:
+    config = configured("token", {})
+    config.network = replace(config.network, dropout=dropout)
+    network = build_learner(config, prepared("token"), "tested", 0).network
+    rates = {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates == {dropout}
+    assert network.backbone.model.config.attention_probs_dropout_prob == dropout
+
+
+def test_a_frozen_backbone_has_no_dropout(prepared: Callable[[str], Prepared]) -> None:
+    network = build_learner(configured("token", {}), prepared("token"), "tested", 0).network.train()
+    network.backbone.freeze()
+    assert not any(module.training for module in network.backbone.modules())
+    assert not any(module.training for module in network.train().backbone.modules())
+    assert network.dropout.training
 
 
 def test_word_pieces_are_a_function_of_the_texts() -> None:

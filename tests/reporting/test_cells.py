@@ -49,6 +49,21 @@ def test_mistakes_are_named(tmp_path):
         load_cells([folder])
 
 
+def test_bounds_come_first_and_last_and_numbers_count(tmp_path):
+    for name in ("joint", "ewc-10", "zzz", "ewc-2", "finetune"):
+        write_cell(tmp_path, name, 0)
+    write_cell(tmp_path, "ewc-2", 10)
+    write_cell(tmp_path, "ewc-2", 2)
+    found = [(cell.label, cell.seed) for cell in load_cells([tmp_path])]
+    assert found == [
+        ("finetune", 0),
+        *(("ewc-2", seed) for seed in (0, 2, 10)),
+        ("ewc-10", 0),
+        ("zzz", 0),
+        ("joint", 0),
+    ]
+
+
 def test_plain_text():
     assert plain("a\n\x1b[31m  b") == "a [31m b"
     assert plain("abcdef", 4) == "abc…"

@@ -10,6 +10,7 @@ from fake_cells import write_cell, write_grid
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import load_cells
 from cl.reporting.charts import cell_styles, stream_charts
+from cl.reporting.cost import cost_chart
 from cl.reporting.figures import panel_svg, save
 from cl.reporting.heatmap import _squares, heat_maps, matrix_chart
 from cl.reporting.report import write_report
@@ -74,6 +75,13 @@ def test_comparison_with_unfinished_runs(tmp_path):
     charts = ("average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost")
     assert names == {f"{chart}{ending}" for chart in charts for ending in (".svg", ".png", "-dark.svg")}
     assert (out / "table.md").is_file() and (out / "table.tex").is_file()
+
+
+def test_costs_are_means_over_seeds(tmp_path):
+    """Five experiences; training takes 41 seconds and one more for each seed, evaluation 6.5, ewc's upkeep 9."""
+    time, stored, _ = cost_chart(load_cells([write_grid(tmp_path, ("finetune", "ewc"))])).panels
+    assert "finetune: 4.0 min; ewc: 4.8 min" in time.alt  # 5 · (42 + 6.5), 5 · (42 + 6.5 + 9)
+    assert "finetune: 0 B; ewc: 33.4 MiB" in stored.alt
 
 
 def test_figures_are_the_same_each_time(tmp_path):

@@ -1,6 +1,8 @@
 import io
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from fake_cells import fake_matrix, write_cell, write_grid
 from rich.console import Console
@@ -8,7 +10,7 @@ from rich.console import Console
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison, print_row
-from cl.reporting.tables import Entry, comparison, escape_latex, escape_markdown, to_latex, to_markdown
+from cl.reporting.tables import COLUMNS, Entry, comparison, escape_latex, escape_markdown, to_latex, to_markdown
 
 HOSTILE = "a|b*_$x$ & <img src=x>"
 
@@ -33,11 +35,52 @@ def test_mean_deviation_and_bounds(cells):
     assert found.mean == pytest.approx(sum(values) / 3)
     assert found.std == pytest.approx((sum((v - found.mean) ** 2 for v in values) / 2) ** 0.5)
     assert entry(table, HOSTILE, "average_score").std is None
-    assert (
-        0 < entry(table, "ewc", "normalised_retention").mean < entry(table, "replay", "normalised_retention").mean < 100
-    )
     assert entry(table, "finetune", "normalised_retention") is None
+    assert entry(table, "slow", "normalised_retention") is None  # it has not learnt what the bounds have
+    assert [column.name for column in COLUMNS if not column.more_is_better] == ["forgetting", "intransigence"]
     assert entry(table, "joint", "intransigence") is None
+
+
+def fixed(cell, **scores):
+    """The cell with these metrics, its matrix as it is."""
+    return replace(cell, metrics=cell.metrics | scores)
+
+
+def test_a_mean_is_over_finished_seeds(tmp_path):
+    for seed, status in enumerate(("finished", "failed", "finished")):
+        write_cell(tmp_path, "ewc", seed, status=status)
+    cells = [fixed(cell, average_score=(0.5, 0.9, 0.7)[cell.seed]) for cell in load_cells([tmp_path])]
+    table = comparison(cells)
+    found = entry(table, "ewc", "average_score")
+    assert (found.mean, found.std) == (pytest.approx(60.0), pytest.approx(200**0.5))
+    assert table.rows[0].num_seeds == 2
+    assert "| 2 (1 failed) |" in to_markdown(table)
+
+
+def test_what_reads_the_same_is_best_together(tmp_path):
+    scores = {"ewc": 0.8124, "lwf": 0.8121, "replay": 0.8114}
+    cells = [write_cell(tmp_path, name, 0) for name in scores] and load_cells([tmp_path])
+    table = comparison([fixed(cell, average_score=scores[cell.strategy]) for cell in cells])
+    assert {row.label for row in table.rows if row.entries[0].best} == {"ewc", "lwf"}
+    table = comparison([fixed(cell, average_score=scores[cell.strategy]) for cell in cells], decimals=2)
+    assert {row.label for row in table.rows if row.entries[0].best} == {"ewc"}
+
+
+def test_bounds_are_those_of_the_same_grid_and_seed(cells, tmp_path):
+    """Joint and finetuning of another seed, of an unfinished run or of another grid stand for nobody."""
+    others = load_cells([write_grid(tmp_path / "other", ("ewc",))])
+    table = comparison([*cells, *(replace(cell, label="other/ewc") for cell in others)])
+    assert entry(table, "other/ewc", "intransigence") is None
+    runs = {(c.strategy, c.seed): c.matrix.array() for c in cells}
+    worse = [runs["joint", seed].diagonal() - runs["ewc", seed].diagonal() for seed in range(3)]
+    found = entry(table, "ewc", "intransigence")
+    assert found.mean == pytest.approx(100 * np.mean(worse))
+    assert found.std == pytest.approx(100 * np.std(np.mean(worse, axis=1), ddof=1))
+    end = {run: array[-1].mean() for run, array in runs.items()}
+    kept = [(end["ewc", s] - end["finetune", s]) / (end["joint", s] - end["finetune", s]) for s in range(3)]
+    assert entry(table, "ewc", "normalised_retention").mean == pytest.approx(100 * np.mean(kept))
+    running = [replace(cell, status="running") if cell.strategy == "joint" else cell for cell in cells]
+    assert "intransigence" not in [column.name for column in comparison(running).columns]
 
 
 def test_best_is_neither_a_bound_nor_unfinished(cells):

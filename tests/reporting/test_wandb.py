@@ -1,6 +1,8 @@
 import json
 import os
 import struct
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import wandb as wb
@@ -103,6 +105,21 @@ def test_disabled_and_other_ranks_log_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(sink_module.rank_zero_only, "rank", 1)
     assert open_logger(tmp_path, project="cl", name="x").logger is None
     assert not list(tmp_path.iterdir())
+
+
+def test_every_row_has_a_number_of_its_own():
+    """Two steps and a row of scores an experience: numbers go up by one, and those before the first are left out."""
+    for first in (0, 4):
+        run = MagicMock()
+        sink = WandbSink(SimpleNamespace(experiment=run))
+        sink._first = first
+        for experience in range(2):
+            for step in (1, 2):
+                sink.write(experience, 0, 2 * experience + step, {"loss": 0.5})
+            sink.log_row(fake_matrix("ewc", 0, NAMES, num_learnt=experience + 1))
+        assert [call.kwargs["step"] for call in run.log.call_args_list] == [
+            number for number in range(1, 7) if number >= first
+        ]
 
 
 def test_a_failure_is_said_once_and_stops_nothing(recwarn):

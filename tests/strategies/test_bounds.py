@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from cl.build import Prepared, build_learner, build_strategy
+from cl.data.dataset import Store
+from cl.data.encode import Encoder
 from cl.learner import Learner
+from cl.models.backbone import word_pieces
+from cl.strategies import Joint
+from cl.streams.scenarios import by_class
 from cl.testing.tiny import configured, learn, train
-from cl.types import UserError
+from cl.types import SPLITS, Corpus, Examples, UserError
 
 Get = Callable[[str], Prepared]
 
@@ -66,6 +72,26 @@ def test_a_probe_trains_the_head_alone_on_everything(prepared: Get) -> None:
         assert len(learner.plan.train) == num_examples
     assert same(before, backbone_of(learner))
     assert not torch.equal(learner.network.head("sequence").bias, torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("candidates", "first", "second"),
+    [("seen", [3, 0, 1], [3, 0, 1]), ("own", [0, 0, 1], [4, 3, 3])],
+)
+def test_joint_training_labels_old_sentences_with_every_type_seen(
+    candidates: Literal["seen", "own"], first: list[int], second: list[int]
+) -> None:
+    """Columns: O, B-loc, I-loc, then B-per, I-per; or with candidates of its own an O for each experience."""
+    both = Examples([["Ann", "left", f"Bali{n}"] for n in range(8)], [["B-per", "O", "B-loc"]] * 8)
+    stream = by_class([Corpus("ner", "token", dict.fromkeys(SPLITS, both))], [1], candidates=candidates)
+    store = Store.build(stream, Encoder(word_pieces(["Ann left Bali"], 99), 16))
+    learner: Any = SimpleNamespace(store=store)
+    data = Joint().train_data(learner, store.dataset(1, "train"), stream[1])
+    old, new = (data[data.experience == e] for e in (0, 1))
+    assert len(old) + len(new) == 8 and len(old) and len(new)
+    assert old.labels()[0].tolist() == first * len(old)
+    assert new.labels()[0].tolist() == second * len(new)
+    assert store.dataset(0, "train").labels()[0].tolist() == [0, 0, 1] * len(old)
 
 
 @pytest.mark.parametrize("stream", ["token", "mixed"])

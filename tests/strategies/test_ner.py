@@ -21,14 +21,16 @@ from cl.models.network import MASKED
 from cl.strategies import STRATEGIES
 from cl.strategies import neighbours as module
 from cl.strategies.functional import attention_distances, cross_entropy
+from cl.strategies.imprint import imprint
 from cl.strategies.neighbours import Neighbours, logits_of, nearest
+from cl.strategies.outside import View
 from cl.strategies.plugin import Strategy
 from cl.streams import protocols
-from cl.streams.scenarios import by_corpus
+from cl.streams.scenarios import by_class, by_corpus
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, learn, tiny_config, train
-from cl.types import Batch, Output, Step, Targets, UserError
+from cl.types import Batch, Corpus, Examples, Output, Step, Targets, UserError
 
 Get = Callable[[str], Prepared]
 TAUGHT = ("selftrain", "extendner", "cfner", "cpfd")
@@ -135,6 +137,17 @@ def test_what_the_new_labels_tell_of_is_no_question_for_the_teacher(prepared: Ge
     guessed = plugin.guess(end.learner, data.stream[1], batch)
     assert (plain.logits.argmax(1) > 0).any()
     assert not guessed.logits.argmax(1).any()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), [(3, 5, 1.0), (9, 11, 2.0), (3, 11, 0.5), (1, 5, 0.5), (5, 5, 2.0)]
+)
+def test_balance_is_the_root_of_old_over_new_columns(old: int, new: int, expected: float) -> None:
+    """Without O; where either has none, 1 in its place."""
+    nothing = torch.zeros(0, dtype=torch.int64)
+    logits = torch.zeros(0, new)
+    output = Output(logits, logits, logits, Targets(nothing, nothing, nothing, nothing))
+    assert View(output, logits[:, :old], nothing, nothing).balance == expected
 
 
 def test_extendner_is_its_formula() -> None:
@@ -347,6 +360,25 @@ def test_imprinted_rows_and_fixed_ones(ner: Prepared) -> None:
     for column in (3, 4):
         mean = normalize(start["features"][start["labels"] == column], dim=1).mean(0)
         assert torch.allclose(start["rows"][column], norm * mean / mean.norm())
+
+
+def test_an_inside_row_without_examples_is_that_of_its_begin() -> None:
+    """Validation has names of one word alone, and none of the last type: its rows stay as they were drawn."""
+    words = {name: ([f"{name}{n}" for n in range(4)], [f"B-{name}"]) for name in ("a", "b", "c")}
+    train_split = Examples([[w, w] for each, _ in words.values() for w in each], [])
+    train_split = Examples(train_split.inputs, [[f"B-{w[0]}", f"I-{w[0]}"] for w, _ in train_split.inputs])
+    valid = Examples([["a9"], ["b9"], ["x"]], [["B-a"], ["B-b"], ["O"]])
+    corpus = Corpus("n", "token", {"train": train_split, "valid": valid, "test": train_split})
+    data = prepare(tiny_config(), Stream(by_class([corpus], [1, 2])))
+    learner = train(data, configured("token", {}), num_experiences=1).learner
+    learner.begin(data.stream[1])
+    head = learner.network.head("token")
+    drawn = head.weight.detach().clone()
+    imprint(learner, data.stream[1], 3)  # type: ignore[arg-type]
+    rows = head.weight.detach()
+    assert torch.equal(rows[4], rows[3]) and not torch.equal(rows[3], drawn[3])
+    assert torch.equal(rows[5], drawn[5]) and torch.equal(rows[6], rows[5])
+    assert torch.equal(rows[:3], drawn[:3])
 
 
 def features_of(learner: Any, data: Prepared, index: int) -> tuple[Tensor, Tensor]:

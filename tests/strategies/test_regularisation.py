@@ -141,6 +141,26 @@ def test_importances_of_mas_have_a_closed_form(prepared: Get, stream: Any) -> No
     assert torch.allclose(omega, expected / len(examples))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "add"), [("ewc", cross_entropy, add_square), ("mas", squared_norm, add_magnitude)]
+)
+@pytest.mark.parametrize("num_examples", [200, 10])
+def test_importances_are_means_over_the_examples_taken(
+    prepared: Get, name: str, value: Any, add: Any, num_examples: int
+) -> None:
+    """Of 24 examples: all, where more were asked for; and the 10 that were drawn."""
+    data = prepared("sequence")
+    plugins = {name: {"num_examples": num_examples, "strength": 0.0}}
+    learner = train(data, configured("sequence", plugins), num_experiences=1).learner
+    examples = learner.store.dataset(0, "train")
+    draw = learner.generator({"ewc": "fisher", "mas": "mas"}[name])
+    examples = examples[torch.randperm(24, generator=draw)[:num_examples]]
+    expected = by_layer(learner.network, learner.each(examples, 8), value, add)
+    plugin: Any = learner.strategy.plugins[name]
+    found = plugin.anchor.curvature["heads.sequence.weight"]
+    assert torch.allclose(found, expected["heads.sequence.weight"] / min(num_examples, 24))
+
+
 def test_labels_are_drawn_from_the_prediction() -> None:
     logits = torch.tensor([[0.0, 1.0, -1e9, 0.5]]).double().expand(20000, 4)
     drawn = _drawn(logits, torch.rand(20000, generator=torch.Generator().manual_seed(0)))
@@ -301,6 +321,14 @@ def test_l2_adds_its_written_out_gradient(prepared: Get) -> None:
         rows = len(old[name])
         pull[:rows] = 0.7 * (now[:rows] - old[name])
         assert torch.allclose(with_term, alone + pull, atol=1e-12)
+
+
+def test_l2_holds_alike_however_many_experiences(prepared: Get) -> None:
+    end = train(prepared("sequence"), configured("sequence", {"l2": {}}), num_experiences=3)
+    plugin: Any = end.learner.strategy.plugins["l2"]
+    for name, p in parameters_of(end.learner.network).items():
+        curvature, centre = plugin.anchor.whole(name, p)
+        assert (curvature == 1.0).all() and torch.equal(centre, p)
 
 
 @pytest.mark.parametrize(("accumulate", "clip"), [(1, None), (3, 0.05)])

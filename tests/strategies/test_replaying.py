@@ -20,11 +20,13 @@ from cl.learner import Learner
 from cl.memory.herding import herd, herding_keys
 from cl.strategies.functional import copies, cross_entropy
 from cl.strategies.gem import dual
+from cl.strategies.plugin import stored_bytes
 from cl.strategies.remembering import features_of
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, learn, train
+from cl.types import Step
 
 Get = Callable[[str], Prepared]
 SMALL: dict[str, Any] = {"capacity": 10, "batch_size": 5}
@@ -149,6 +151,60 @@ def test_gem_protects_a_head_that_the_batch_does_not_train(prepared: Get) -> Non
     assert not torch.equal(before, learner.network.head(other).weight)
 
 
+def in_second(data: Prepared, name: str) -> tuple[Learner, Any]:
+    """A learner at the start of the second experience, and its plugin, which remembers the first."""
+    learner = train(data, configured("sequence", {name: SMALL}), num_experiences=1).learner
+    learner.begin(data.stream[1])
+    return learner, learner.strategy.plugins[name]
+
+
+@pytest.mark.parametrize("name", ["replay", "agem", "der", "er-ace"])
+def test_each_step_draws_anew(prepared: Get, name: str) -> None:
+    learner, plugin = in_second(prepared("sequence"), name)
+    drawn = []
+    for learner.num_steps in (0, 1, 2, 0):
+        drawn.append(tuple(plugin.draw(learner, "some").rows.tolist()))
+    assert len(set(drawn)) == 3 and drawn[0] == drawn[3]
+    assert set(drawn[0]) != set(plugin.draw(learner, "other").rows.tolist())
+
+
+def test_gem_draws_anew_of_each_experience(prepared: Get) -> None:
+    learner, plugin = in_second(prepared("sequence"), "gem")
+    drawn = []
+    for learner.num_steps in (0, 1, 0):
+        (of_first,) = plugin.by_experience(learner)
+        drawn.append(tuple(of_first.rows.tolist()))
+    assert drawn[0] == drawn[2] != drawn[1] and len(drawn[0]) == 5
+
+
+def test_der_plus_plus_draws_labels_and_logits_apart(prepared: Get) -> None:
+    learner, plugin = in_second(prepared("sequence"), "der++")
+    draw, drawn = plugin.draw, []
+
+    def noting(of: Learner, purpose: str) -> Dataset:
+        drawn.append(draw(of, purpose))
+        return drawn[-1]
+
+    plugin.draw = noting
+    batch = collate(learner.store.dataset(1, "train")[:4], 1, training=True)
+    plugin.loss(learner, Step(learner.experience, batch, learner.network(batch)))
+    logits, labels = (set(each.rows.tolist()) for each in drawn)
+    assert logits != labels
+
+
+def test_der_plus_plus_adds_the_cross_entropy_of_its_second_draw(prepared: Get) -> None:
+    learner, plugin = in_second(prepared("sequence"), "der++")
+    learner.network.eval()
+    batch = collate(learner.store.dataset(1, "train")[:4], 1, training=True)
+    step = Step(learner.experience, batch, learner.network(batch))
+    plugin.strength, plugin.label_strength = 0.0, 3.0
+    output = learner.network(collate(plugin.draw(learner, "labels"), 1, training=True))["sequence"]
+    assert torch.allclose(plugin.loss(learner, step), 3.0 * cross_entropy(output).mean())
+    plugin.strength, plugin.label_strength = 2.0, 0.0
+    output = learner.network(collate(plugin.draw(learner, "logits"), 1, training=True))["sequence"]
+    assert torch.allclose(plugin.loss(learner, step), 2.0 * plugin.distance("sequence", output).mean())
+
+
 # --------------------------------------------------------------------------------------------------- ER-ACE
 
 
@@ -249,6 +305,38 @@ def test_herding_in_a_run(prepared: Get, stream: str) -> None:
         assert torch.equal(of_group.sort(descending=True).values, expected)
 
 
+def test_columns_of_two_kinds_are_two_groups(prepared: Get) -> None:
+    """Reviews have the columns 0 and 1, sentences the column 1 of their first type: three groups, not two."""
+    data, options = prepared("mixed"), {"replay": {"capacity": 12, "batch_size": 5, "policy": "class_balanced"}}
+    learner = train(data, configured("mixed", options), num_experiences=3).learner
+    buffer: Any = learner.strategy.plugins["replay"].buffer  # type: ignore[attr-defined]
+    kinds = learner.store.is_token[buffer.rows]
+    assert not {*buffer.groups[kinds].tolist()} & {*buffer.groups[~kinds].tolist()}
+
+
+def test_an_example_is_remembered_in_32_bytes(prepared: Get) -> None:
+    learner = train(prepared("sequence"), configured("sequence", {"replay": SMALL}), num_experiences=1).learner
+    assert stored_bytes(learner.strategy.state_dict()) == 10 * 32
+    assert (
+        stored_bytes({"a": [torch.zeros(3, dtype=torch.float32), {"b": torch.zeros(2, dtype=torch.int64)}], "c": 5})
+        == 28
+    )
+
+
+def test_logits_stay_with_their_examples(prepared: Get) -> None:
+    """Where later examples make room: what is stored is still what the first network said."""
+    data, config = prepared("sequence"), configured("sequence", {"der": SMALL})
+    learner = train(data, config, num_experiences=1).learner
+    plugin: Any = learner.strategy.plugins["der"]
+    before = dict(zip(plugin.words["sequence"][0].tolist(), plugin.logits["sequence"][0], strict=True))
+    learn(learner, config, 1, data)
+    after = dict(zip(plugin.words["sequence"][0].tolist(), plugin.logits["sequence"][0], strict=True))
+    assert 0 < len(after) < len(before) == 10
+    assert all(torch.equal(before[word], logits) for word, logits in after.items())
+    kept, _ = ragged(learner.store.word_offsets, plugin.buffer.rows)
+    assert sorted([*after, *plugin.words["sequence"][1].tolist()]) == sorted(kept.tolist())
+
+
 def test_gdumb_trains_on_its_balanced_memory_alone(prepared: Get) -> None:
     data, config = prepared("token"), configured("token", {"gdumb": {"capacity": 12}})
     learner = build_learner(config, data, "tested", seed=0)
@@ -291,6 +379,19 @@ def own() -> Prepared:
     """Entity types one by one, each with candidates of its own."""
     corpus = toy_ner(0, num_types=3, num_train=72, num_valid=8, num_test=16)
     return prepare(configured("token", {}), Stream(by_class([corpus], [1], candidates="own", seed=0)))
+
+
+def test_stored_logits_are_without_dropout(prepared: Get) -> None:
+    data, config = prepared("sequence"), configured("sequence", {"der": SMALL})
+    config = replace(config, network=replace(config.network, dropout=0.5))
+    learner = train(data, config, num_experiences=1).learner
+    plugin: Any = learner.strategy.plugins["der"]
+    output = learner.network.eval()(collate(plugin.remembered(learner), 0, training=False))["sequence"]
+    for word, raw in zip(output.targets.words, output.raw, strict=True):
+        place = torch.searchsorted(plugin.words["sequence"][0], word)
+        assert torch.allclose(plugin.logits["sequence"][0][place], raw)
+    of_each = [features_of(learner.train(), learner.store.dataset(0, "train")) for _ in range(2)]  # type: ignore[arg-type]
+    assert torch.equal(*of_each) and learner.network.training
 
 
 def test_der_is_the_mean_squared_distance_from_the_stored_logits(prepared: Get) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cl.streams import scenarios
 from cl.streams.check import errors, undefined_scores, warnings
+from cl.streams.read import num_stray_tags
 from cl.types import Corpus, Examples
 
 
@@ -59,10 +60,26 @@ def test_classes_without_a_training_example() -> None:
     assert "class 'b' has no training example; raise stream.limit.train" in message
 
 
+def test_a_type_whose_sentences_all_went_elsewhere_has_no_training_example() -> None:
+    """One sentence with two types goes to one of two experiences, where the other type reads as O."""
+    one = Examples([["x", "y"]], [["B-a", "B-b"]])
+    corpus = Corpus("n", "token", dict.fromkeys(("train", "valid", "test"), one))
+    found = told([corpus], scenarios.by_class, classes_per_experience=[1])
+    assert [line.partition(": class ")[2][:3] for line in found if "has no training example" in line] in (
+        ["'a'"],
+        ["'b'"],
+    )
+
+
 def test_every_mistake_is_told() -> None:
     assert (
         len(told([sequence("s", train="ab", valid="a", test="c"), sequence("t", train="a", valid="b", test="")])) == 3
     )
+
+
+def test_a_stray_tag_continues_nothing_of_its_type() -> None:
+    tags = [["B-x", "I-x", "I-y", "I-y"], ["I-x"], ["O", "I-x", "B-y", "I-x"]]
+    assert num_stray_tags(Examples([[""] * 4, [""], [""] * 4], tags)) == 4
 
 
 def test_warnings() -> None:

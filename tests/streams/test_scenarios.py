@@ -70,6 +70,7 @@ def test_kinds_mix() -> None:
     [
         ([2], ["ab", "cd", "e"]),  # what is left over comes last, and nothing is dropped
         ([3, 1], ["abc", "d", "e"]),
+        ([1, 2], ["a", "bc", "de"]),  # the last number goes on
         ([9], ["abcde"]),
     ],
 )
@@ -121,6 +122,25 @@ def test_class_incremental_sentences() -> None:
     assert all(e.test.examples is corpus.splits["test"] for e in experiences)
 
 
+def test_every_owner_of_a_sentence_gets_some() -> None:
+    """Of sentences with two types half each; of those without an entity a third each."""
+    both, none = ["B-a", "B-b"], ["O", "O"]
+    examples = Examples(
+        [[str(i), "x"] for i in range(600)], [both if i % 2 else none for i in range(599)] + [["B-c", "O"]]
+    )
+    corpus = Corpus("n", "token", dict.fromkeys(SPLITS, examples))
+    got = [Counter(i % 2 for i in e.train.indices if i < 599) for e in scenarios.by_class([corpus], [1])]
+    assert [number[1] for number in got] == pytest.approx([150, 150, 0], abs=30)
+    assert [number[0] for number in got] == pytest.approx([100, 100, 100], abs=30)
+
+
+def test_a_slice_shows_what_its_split_shows() -> None:
+    for e in scenarios.by_class([sentences()], [1]):
+        for split in (e.train, e.test):
+            assert list(split[1:5]) == list(split)[1:5]
+            assert list(split[::-2]) == list(split)[::-2]
+
+
 def test_the_seed_alone_decides() -> None:
     def train(seed: int) -> list[list[int]]:
         return [list(e.train.indices) for e in scenarios.by_class([sentences(num=40)], [1], seed=seed)]
@@ -147,6 +167,27 @@ def test_limit_draws_the_same_from_shared_splits() -> None:
     assert len({tuple(e.test.indices) for e in experiences}) == 1
     assert list(experiences[0].test.indices) == sorted(experiences[0].test.indices)
     assert len(scenarios.limit(experiences, {"test": 100}, seed=0)[0].test) == 7
+
+
+def test_limit_draws_from_the_experiences_own() -> None:
+    corpus = sequences("s", "abcd", num=10)
+    drawn = []
+    for seed in (0, 0, 1):
+        experiences = scenarios.limit(scenarios.by_class([corpus], [2]), {"train": 8, "valid": 5}, seed)
+        for e in experiences:
+            assert {sample["label"] for sample in e.train} <= set(e.classes)
+            assert len(e.train) == 8 and len(set(e.train.indices)) == 8
+        drawn.append([list(e.train.indices) for e in experiences])
+    assert drawn[0] == drawn[1] != drawn[2]
+    limited = scenarios.limit(scenarios.by_class([sentences(num=30)], [1]), {"train": 3}, seed=0)
+    assert all({tag for sample in e.train for tag in sample["tags"]} <= set(e.classes) for e in limited)
+
+
+def test_options_are_chosen_on_validation_examples() -> None:
+    experiences = scenarios.by_corpus([sequences("a", "xy"), sequences("b", "xy")])
+    for before, after in zip(experiences, scenarios.for_selection(experiences), strict=True):
+        assert texts(after, "test") == texts(after, "valid") == texts(before, "valid") != texts(before, "test")
+        assert texts(after, "train") == texts(before, "train")
 
 
 def test_hold_out_cuts_only_what_is_missing() -> None:
