@@ -28,6 +28,8 @@ from cl.models.trial import longest_input, sees_padding
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, Strategy
 from cl.streams import check, protocols, scenarios
+from cl.streams.doubts import unjoined
+from cl.streams.holdout import hold_out
 from cl.streams.identity import Identity, identity_of
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
@@ -52,28 +54,48 @@ class Prepared:
 
 def build_stream(config: StreamConfig) -> Stream:
     """The stream that a configuration names."""
+    refuse_unread(config)
+    notes: list[str] = []
     if "." in config.scenario:
-        experiences = list(_custom(config.scenario))
-    elif config.scenario in SCENARIOS | PROTOCOLS:
-        experiences = (SCENARIOS | PROTOCOLS)[config.scenario](config)
+        custom = _custom(config.scenario)
+        experiences, notes = list(custom), list(custom.notes)
     else:
-        known = did_you_mean(config.scenario, SCENARIOS | PROTOCOLS)
-        raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
+        experiences = (SCENARIOS | PROTOCOLS)[config.scenario](config, notes)
     if config.order:
         experiences = scenarios.reorder(experiences, config.order)
-    return Stream(scenarios.limit(experiences, config.limit, config.seed))
+    return Stream(scenarios.limit(experiences, config.limit, config.seed), notes)
+
+
+def refuse_unread(config: StreamConfig) -> None:
+    """Raises `UserError` for an unknown scenario, and for options that are set and that the scenario does not read."""
+    custom = "." in config.scenario
+    if not custom and config.scenario not in READS:
+        known = did_you_mean(config.scenario, READS)
+        raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
+    reads = ALWAYS if custom else ALWAYS | READS[config.scenario]
+    default = StreamConfig()
+    unread = [
+        f.name for f in fields(config) if f.name not in reads and getattr(config, f.name) != getattr(default, f.name)
+    ]
+    if unread:
+        lines = (f"stream.{name}: the scenario {config.scenario} does not read it; {_readers(name)}" for name in unread)
+        raise UserError("\n".join(lines))
+
+
+def _readers(option: str) -> str:
+    return f"{', '.join(name for name, reads in READS.items() if option in reads)} do"
 
 
 def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     """Reads, checks and encodes the stream: once for all cells."""
     stream = build_stream(config.stream) if stream is None else stream
     if config.evaluate.split == "valid":
-        stream = Stream(scenarios.for_selection(stream.experiences))
+        stream = Stream(scenarios.for_selection(stream.experiences), stream.notes)
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
     loaded, tokenizer = build_backbone(config.network, stream)
     store, lost = encode(config.network, stream.experiences, loaded, tokenizer)
-    warnings = [*check.warnings(stream.experiences), *lost]
+    warnings = [*stream.notes, *check.warnings(stream.experiences), *lost]
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
@@ -203,13 +225,9 @@ def _custom(path: str) -> Stream:
     return Stream.from_scenario(function())
 
 
-def _toy(config: StreamConfig) -> list[Experience]:
+def _toy(config: StreamConfig, notes: list[str]) -> list[Experience]:
     """The built-in stream: generated sentiment domains whose words conflict, then entity types one by one."""
     toy = config.toy
-    if config.corpora:
-        raise UserError(
-            "stream.corpora: the scenario toy reads no corpora: set stream.scenario to domain, class or task"
-        )
     if not toy.domains + toy.types:
         raise UserError("stream.toy: domains and types are both 0: give at least one of them")
     sizes = {"num_train": toy.num_train, "num_valid": max(2, toy.num_train // 4), "num_test": toy.num_test}
@@ -223,53 +241,57 @@ def _toy(config: StreamConfig) -> list[Experience]:
     return experiences
 
 
-def _by_corpus(config: StreamConfig) -> list[Experience]:
+def _by_corpus(config: StreamConfig, notes: list[str]) -> list[Experience]:
     """Domain-incremental: a corpus an experience, labels shared by name (van de Ven & Tolias, 2019)."""
-    if config.classes_per_experience is not None:
-        raise UserError("stream.classes_per_experience is for the scenarios class and task")
-    return scenarios.by_corpus(_corpora(config))
+    corpora = _corpora(config, notes)
+    notes += unjoined(corpora)
+    return scenarios.by_corpus(corpora)
 
 
-def _by_class(config: StreamConfig, candidates: scenarios.Candidates = "seen") -> list[Experience]:
+def _by_class(config: StreamConfig, notes: list[str], candidates: scenarios.Candidates = "seen") -> list[Experience]:
     """Class-incremental: a few classes an experience, all classes seen so far are candidates."""
-    return scenarios.by_class(_corpora(config), _sizes(config), config.class_order, candidates, config.seed)
+    return scenarios.by_class(_corpora(config, notes), _sizes(config), config.class_order, candidates, config.seed)
 
 
-def _by_task(config: StreamConfig) -> list[Experience]:
+def _by_task(config: StreamConfig, notes: list[str]) -> list[Experience]:
     """Task-incremental: a corpus or a few classes an experience, whose own classes alone are candidates."""
-    if config.classes_per_experience is None:
-        return scenarios.by_corpus(_corpora(config), "own")
-    return _by_class(config, "own")
+    if config.classes_per_experience is not None:
+        return _by_class(config, notes, "own")
+    if config.class_order:
+        raise UserError("stream.class_order: without stream.classes_per_experience each corpus comes whole: drop it")
+    return scenarios.by_corpus(_corpora(config, notes), "own")
 
 
-SCENARIOS: dict[str, Callable[[StreamConfig], list[Experience]]] = {
-    "toy": _toy,
-    "domain": _by_corpus,
-    "class": _by_class,
-    "task": _by_task,
-}
-
-
-def _cfner(config: StreamConfig) -> list[Experience]:
+def _cfner(config: StreamConfig, notes: list[str]) -> list[Experience]:
     """Class-incremental NER with disjoint training sentences; FG-a-PG-b is `classes_per_experience: [a, b]`.
 
     Zheng et al., 2022: Distilling causal effect from miscellaneous other-class for continual named entity recognition
     """
-    return protocols.cfner(_sentences(config), _sizes(config), config.seed)
+    return protocols.cfner(_sentences(config, notes), _sizes(config), config.seed)
 
 
-def _acl24(config: StreamConfig) -> list[Experience]:
+def _acl24(config: StreamConfig, notes: list[str]) -> list[Experience]:
     """As cfner, without the sentences of valid and test that hold no entity.
 
     Zheng, Qiu & Ma, 2024: Learn or recall? Revisiting incremental learning with pre-trained language models
     """
-    return protocols.acl24(_sentences(config), _sizes(config), config.seed)
+    return protocols.acl24(_sentences(config, notes), _sizes(config), config.seed)
 
 
-PROTOCOLS: dict[str, Callable[[StreamConfig], list[Experience]]] = {
-    "cfner": _cfner,
-    "acl24": _acl24,
+Builder = Callable[[StreamConfig, list[str]], list[Experience]]
+SCENARIOS: dict[str, Builder] = {"toy": _toy, "domain": _by_corpus, "class": _by_class, "task": _by_task}
+PROTOCOLS: dict[str, Builder] = {"cfner": _cfner, "acl24": _acl24}
+FILES = frozenset({"corpora", "defaults", "root", "hold_out", "drop_overlap"})
+ALWAYS = frozenset({"scenario", "order", "limit", "seed"})
+READS: dict[str, frozenset[str]] = {
+    "toy": frozenset({"toy"}),
+    "domain": FILES,
+    "class": FILES | {"classes_per_experience", "class_order"},
+    "task": FILES | {"classes_per_experience", "class_order"},
+    "cfner": FILES | {"classes_per_experience"},
+    "acl24": FILES | {"classes_per_experience"},
 }
+"""The options of `stream` that each scenario reads, besides those that all read."""
 
 
 def _sizes(config: StreamConfig) -> list[int]:
@@ -283,17 +305,15 @@ def _sizes(config: StreamConfig) -> list[int]:
     return sizes
 
 
-def _sentences(config: StreamConfig) -> Corpus:
+def _sentences(config: StreamConfig, notes: list[str]) -> Corpus:
     """The one corpus of a protocol of NER, whose types come in alphabetical order."""
-    corpora = _corpora(config)
+    corpora = _corpora(config, notes)
     if len(corpora) != 1 or corpora[0].kind != "token":
         raise UserError(f"stream.corpora: the protocol {config.scenario} is for one corpus of kind token")
-    if config.class_order:
-        raise UserError(f"stream.class_order: the protocol {config.scenario} fixes the order of types: leave it out")
     return corpora[0]
 
 
-def _corpora(config: StreamConfig) -> list[Corpus]:
+def _corpora(config: StreamConfig, notes: list[str]) -> list[Corpus]:
     if not config.corpora:
         raise UserError(f"stream.corpora is empty: the scenario {config.scenario} needs at least one corpus")
     corpora, mistakes = [], []
@@ -305,8 +325,12 @@ def _corpora(config: StreamConfig) -> list[Corpus]:
     if mistakes:
         raise UserError("\n".join(mistakes))
     if config.drop_overlap:
-        corpora = [without_overlap(corpus) for corpus in corpora]
-    return [scenarios.hold_out(corpus, config.hold_out, config.seed) for corpus in corpora]
+        corpora = without_overlap(corpora)  # before a split is cut from what leaks, and after
+    corpora = [hold_out(corpus, config.hold_out, config.seed) for corpus in corpora]
+    if config.drop_overlap:
+        corpora = without_overlap(corpora)
+    notes += [note for corpus in corpora for note in corpus.notes]
+    return corpora
 
 
 def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:

@@ -51,16 +51,17 @@ def inspect(config: Config) -> int:
     with _noting(problems):
         num_processes(config.trainer)
     experiences: Sequence[Experience] = ()
+    notes: Sequence[str] = ()
     with _noting(problems):
         stream = build_stream(config.stream)
-        experiences = stream.experiences
+        experiences, notes = stream.experiences, stream.notes
         problems += data_errors(config, stream)
     with _noting(problems):
         backbone, tokenizer = build_backbone(config.network, experiences)
         _inspect_network(config.network.backbone, backbone, experiences, console)
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
-            _inspect_data(experiences, store, [*check.warnings(experiences), *warnings], console)
+            _inspect_data(experiences, store, [*notes, *check.warnings(experiences), *warnings], console)
     for problem in problems:
         _say(console, f"error: {problem}", "red")
     num_cells = len(config.strategies) * len(config.seeds)

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from cl.streams.read import num_stray_tags, split_overlap
+from cl.streams.doubts import doubts
+from cl.streams.read import leaks, num_stray_tags, split_overlap
 from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, SplitName, entity_type
 
 
 def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list[str]:
-    """Mistakes that a run cannot start with."""
+    """Mistakes that a run cannot start with, a line a kind."""
     found = []
     for name, corpus in _corpora(experiences):
         known = set(_labels(Split(corpus.splits["train"], corpus.kind)))
         for split in SPLITS[1:]:
             counts = Counter(_labels(Split(corpus.splits[split], corpus.kind)))
-            for label in sorted(counts.keys() - known):
+            if unknown := sorted(counts.keys() - known):
                 found.append(
-                    f"{name}: {split} has {counts[label]} examples of {label!r}, which train never has: remove them, "
-                    "rename the label with the reader's `labels`, or add training examples"
+                    f"{name}: {split} has examples of {_some([f'{label!r} ({counts[label]})' for label in unknown])}, "
+                    "which train never has: remove them, rename labels with the reader's `labels`, or add training "
+                    "examples"
                 )
     if needs_valid:
         found += [f"{text}; {_CHOOSING}" for text in undefined_scores(experiences, ("valid",))]
-    for experience in experiences:
-        for split in SPLITS if needs_valid else ("train", "test"):
-            if not len(experience.split(split)):
-                remedy = "check its files, stream.limit and stream.hold_out"
-                found.append(f"{experience.name}: its {split} split is empty: {remedy}")
-        if absent := sorted(set(_names(experience)) - set(_labels(experience.train))):
+    for split in SPLITS if needs_valid else ("train", "test"):
+        if empty := [e.name for e in experiences if not len(e.split(split))]:
             found.append(
-                f"{experience.name}: class {absent[0]!r} has no training example; raise stream.limit.train if it is set"
+                f"{_some(empty)}: no example in the {split} split: check the files, stream.limit and stream.hold_out "
+                "(a class with fewer examples than there are splits is not in all of them)"
             )
+    absent = [
+        f"{e.name}: class {missing[0]!r}"
+        for e in experiences
+        if (missing := sorted(set(_names(e)) - set(_labels(e.train))))
+    ]
+    if absent:
+        found.append(f"{_some(absent)} has no training example; raise stream.limit.train if it is set")
     return found
 
 
@@ -40,7 +47,9 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
     found = []
     if len(experiences) == 1:
         found.append("the stream has one experience: nothing can be forgotten, and forgetting has no value")
-    for name, corpus in _corpora(experiences):
+    named = _corpora(experiences)
+    for name, corpus in named:
+        found += doubts(replace(corpus, name=name))
         for (later, earlier), count in split_overlap(corpus).items():
             found.append(
                 f"{name}: {count} of {len(corpus.splits[later])} {later} examples stand in {earlier} too; "
@@ -53,11 +62,29 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
                         f"{name}: {stray} tags in {split} continue an entity that never began (I-x without B-x); "
                         "strict scoring ignores them, training sees them as they are"
                     )
-    for experience in experiences:
-        if not len(experience.valid):
-            found.append(f"{experience.name}: no validation examples")
+    found += _leaks(named)
+    if unchecked := [e.name for e in experiences if not len(e.valid)]:
+        found.append(f"{_some(unchecked)}: no validation examples")
     found += [f"{text}: it is left out of every mean" for text in undefined_scores(experiences, SPLITS[1:])]
     return found
+
+
+def _leaks(named: Sequence[tuple[str, Corpus]]) -> list[str]:
+    """Test examples of one corpus in train of another: what is learnt again there is not forgotten."""
+    counts = leaks([corpus for _, corpus in named])
+    if not counts:
+        return []
+    most = sorted(counts, key=lambda pair: -counts[pair])
+    pairs = [f"{counts[test, train]} of {named[test][0]} in train of {named[train][0]}" for test, train in most]
+    return [
+        f"{sum(counts.values())} test examples stand in train of another experience: {_some(pairs)}; what is learnt "
+        "again there cannot be forgotten. stream.drop_overlap=true drops them from train"
+    ]
+
+
+def _some(words: Sequence[str], most: int = 3) -> str:
+    """The first few, and how many more there are."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 _CHOOSING = (

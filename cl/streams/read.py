@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from cl.streams.readers import READERS, Reader
 from cl.streams.readers.base import did_you_mean, listed
@@ -62,20 +64,46 @@ def split_overlap(corpus: Corpus) -> dict[tuple[str, str], int]:
     return {pair: count for pair, count in counts.items() if count}
 
 
-def without_overlap(corpus: Corpus) -> Corpus:
-    """The corpus with no input in two splits: test stays whole, valid gives way to it, train to both."""
-    seen: set[Hashable] = set()
-    splits: dict[str, Examples] = {}
-    for name in reversed(SPLITS):
-        if name in corpus.splits:
-            examples = corpus.splits[name]
-            keys = _keys(examples, corpus.kind)
-            keep = [i for i, key in enumerate(keys) if key not in seen]
-            if not keep:
-                raise UserError(f"corpus {corpus.name}: all of {name} stands in later splits too. Check its files.")
+def leaks(corpora: Sequence[Corpus]) -> dict[tuple[int, int], int]:
+    """`{(0, 2): 5}`: how many test inputs of the first corpus stand in train of the third, where any do."""
+    trained: dict[Hashable, list[int]] = {}
+    for number, corpus in enumerate(corpora):
+        for key in set(_keys(corpus.splits["train"], corpus.kind)):
+            trained.setdefault(key, []).append(number)
+    found: Counter[tuple[int, int]] = Counter()
+    for number, corpus in enumerate(corpora):
+        if "test" in corpus.splits:
+            for key in _keys(corpus.splits["test"], corpus.kind):
+                found.update((number, other) for other in trained.get(key, ()) if other != number)
+    return dict(found)
+
+
+def without_overlap(corpora: Sequence[Corpus]) -> list[Corpus]:
+    """The corpora with no test input of any of them in train or valid, and no valid input in train of its own corpus.
+
+    Test splits stay whole. What is dropped is counted in the notes.
+    """
+    tests = {key for corpus in corpora for key in _keys(corpus.splits.get("test", Examples([], [])), corpus.kind)}
+    return [_without(corpus, tests) for corpus in corpora]
+
+
+def _without(corpus: Corpus, tests: set[Hashable]) -> Corpus:
+    splits, notes, seen = dict(corpus.splits), list(corpus.notes), set(tests)
+    for name in ("valid", "train"):
+        if name not in splits:
+            continue
+        examples, keys = splits[name], _keys(splits[name], corpus.kind)
+        keep = [i for i, key in enumerate(keys) if key not in seen]
+        if keys and not keep:
+            raise UserError(f"corpus {corpus.name}: all of {name} stands in other splits too. Check its files.")
+        if len(keep) < len(keys):
+            notes.append(
+                f"{corpus.name}: {len(keys) - len(keep)} of {len(keys)} {name} examples are dropped, as "
+                "stream.drop_overlap says: they stand in a test split" + (" or in valid" if name == "train" else "")
+            )
             splits[name] = Examples([examples.inputs[i] for i in keep], [examples.labels[i] for i in keep])
-            seen.update(keys)
-    return replace(corpus, splits={name: splits[name] for name in corpus.splits})
+        seen.update(keys)
+    return replace(corpus, splits=splits, notes=tuple(notes))
 
 
 def num_stray_tags(examples: Examples) -> int:
@@ -84,4 +112,9 @@ def num_stray_tags(examples: Examples) -> int:
 
 
 def _keys(examples: Examples, kind: Kind) -> list[Hashable]:
-    return [tuple(source) if kind == "token" else source for source in examples.inputs]
+    return [key_of(source, kind) for source in examples.inputs]
+
+
+def key_of(source: Any, kind: Kind) -> Hashable:
+    """What tells an input from others: a text, or the words of a sentence."""
+    return tuple(source) if kind == "token" else source

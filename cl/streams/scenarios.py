@@ -13,22 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Kind, Split, SplitName, UserError, entity_type
+from cl.types import OUTSIDE, SPLITS, Corpus, Experience, Kind, Split, SplitName, UserError, entity_type
 
 Candidates = Literal["seen", "own"]
-
-
-def hold_out(corpus: Corpus, fractions: dict[str, float], seed: int) -> Corpus:
-    """The corpus with the splits it lacks cut from its train split: `{"valid": 0.1}` takes a tenth.
-
-    Of those, examples that stand in the rest of train a second time are dropped.
-    """
-    splits = dict(corpus.splits)
-    for name in SPLITS[1:]:
-        if name not in splits:
-            rest, held = _cut(splits["train"], fractions[name], random.Random(f"{seed}/{corpus.name}/{name}"))
-            splits |= {"train": rest, name: held}
-    return replace(corpus, splits=splits)
 
 
 def by_corpus(corpora: Sequence[Corpus], candidates: Candidates = "seen") -> list[Experience]:
@@ -160,17 +147,6 @@ def groups_of(labels: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
         groups.append(list(labels[start : start + size]))
         start += size
     return groups
-
-
-def _cut(examples: Examples, fraction: float, rng: random.Random) -> tuple[Examples, Examples]:
-    held = set(rng.sample(range(len(examples)), round(fraction * len(examples))))
-
-    def pick(chosen: list[int]) -> Examples:
-        return Examples([examples.inputs[i] for i in chosen], [examples.labels[i] for i in chosen])
-
-    rest = [i for i in range(len(examples)) if i not in held]
-    known = {repr(examples.inputs[i]) for i in rest}
-    return pick(rest), pick([i for i in sorted(held) if repr(examples.inputs[i]) not in known])
 
 
 def _ordered(labels: list[list[str]], order: Sequence[str]) -> list[list[str]]:

@@ -14,8 +14,9 @@ with warnings.catch_warnings():
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
+from cl.streams.holdout import hold_out
 from cl.streams.readers.records import Jsonl
-from cl.streams.scenarios import by_corpus, columns_after, hold_out, renumber
+from cl.streams.scenarios import by_corpus, columns_after, renumber
 from cl.types import KINDS, OUTSIDE, SPLITS, Corpus, Experience, Kind, Split, SplitName, UserError
 
 
@@ -24,17 +25,18 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
 
     `stream[i]` is an `Experience`, `stream[:i]` a stream of the first `i`; it can be iterated any number of
     times. `train_stream`, `valid_stream` and `test_stream` are Avalanche streams whose experiences carry
-    `name`, `kind`, `classes`, `task_label` and a `dataset` of dict samples.
+    `name`, `kind`, `classes`, `task_label` and a `dataset` of dict samples. `notes`: what was dropped or decided while
+    the data was read.
     """
 
-    def __init__(self, experiences: Sequence[Experience]) -> None:
+    def __init__(self, experiences: Sequence[Experience], notes: Sequence[str] = ()) -> None:
         if not experiences:
             raise UserError("the stream has no experience: name at least one corpus under stream.corpora")
         names = [experience.name for experience in experiences]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UserError(f"two experiences are called {sorted(repeated)[0]!r}: give each corpus a name of its own")
         _refuse_mixed_candidates(experiences)
-        self.experiences = tuple(renumber(experiences))
+        self.experiences, self.notes = tuple(renumber(experiences)), tuple(notes)
         columns = columns_after(self.experiences, len(experiences) - 1)
         every = [(kind, name) for kind, names in columns.items() for name in names]
         number = {column: i for i, column in enumerate(every)}
@@ -53,7 +55,7 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
     @overload
     def __getitem__(self, i: slice) -> Stream: ...
     def __getitem__(self, i: int | slice) -> Experience | Stream:
-        return Stream(self.experiences[i]) if isinstance(i, slice) else self.experiences[i]
+        return Stream(self.experiences[i], self.notes) if isinstance(i, slice) else self.experiences[i]
 
     @classmethod
     def from_scenario(cls, scenario: CLScenario) -> Stream:
@@ -79,7 +81,7 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
             _read_back(i, {name: list(exps[i].dataset) for name, exps in streams.items()}, exp)
             for i, exp in enumerate(streams["train"])
         ]
-        return cls(by_corpus(corpora))
+        return cls(by_corpus(corpora), [note for corpus in corpora for note in corpus.notes])
 
 
 class LanguageExperience(DatasetExperience):  # type: ignore[misc]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cl.models.backbone import Scratch, scratch
+from cl.config import ToyConfig
+from cl.models.backbone import Scratch, scratch, word_pieces
 
 Run = Any
 GOOD = "".join(f"text {i} of {label}\t{label}\n" for i in range(10) for label in ("yes", "no"))
 NER = "".join(f"in O\nRome{n} B-place\n\nAnn{n} B-person\nsleeps O\n\n" for n in range(6))
 REVIEWS = "{name: a, kind: sequence, format: tsv, text: 0, label: 1, train: a.tsv}"
+NOT_TOY = "stream={{scenario: {}, toy: {{domains: 4, types: 3, num_train: 300, num_test: 200}}}}"
 NAMES = "{name: n, kind: token, format: columns, train: n.txt}"
 
 
@@ -26,7 +29,9 @@ def data(folder: Path) -> Path:
 
 
 def stream(*corpora: str, **options: Any) -> str:
-    return f"stream={json.dumps({'scenario': 'domain', **options})[:-1]}, corpora: [{', '.join(corpora)}]}}"
+    """In place of the toy stream of `tiny.yaml`, whose options other scenarios refuse."""
+    options = {"scenario": "domain", "toy": asdict(ToyConfig()), **options}
+    return f"stream={json.dumps(options)[:-1]}, corpora: [{', '.join(corpora)}]}}"
 
 
 def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
@@ -35,9 +40,9 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
     assert "0 problem(s); 1 cell(s) would go to runs/tiny" in output
     rows = [line.split() for line in output.splitlines()]
     assert ["0", "a", "sequence", "14", "2", "4", "no,", "yes", "6/6/6", "0.0%", "0"] in rows
-    assert any(row[:6] == ["1", "n", "token", "9", "1", "2"] for row in rows)
+    assert any(row[:6] == ["1", "n", "token", "8", "2", "2"] for row in rows)
     assert "  0 a: tokens 84/12/24; classes 14/2/4: " in output
-    assert "; entities 9/1/2: " in output
+    assert "; entities 8/2/2: " in output
 
 
 @pytest.mark.parametrize(
@@ -55,11 +60,11 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
         ("strategies={a: {pathlib.Path: {}}}", "pathlib.Path is no subclass of cl.strategies.plugin.Plugin"),
         ("strategies={a: {replay: {policy: best}}}", "strategies.a.replay.policy: Invalid value 'best'"),
         ("stream.scenario=clas", "stream.scenario: there is no scenario 'clas'. Did you mean 'class'?"),
-        ("stream.scenario=my.scenario", "stream.scenario: cannot import 'my.scenario'"),
-        ("stream.scenario=math.pi", "stream.scenario: math.pi is no function"),
-        ("stream.scenario=builtins.dict", "stream.scenario: a dict is no Avalanche scenario"),
-        ("stream.scenario=domain", "stream.corpora is empty"),
-        ("stream.corpora=[{name: a}]", "stream.corpora: the scenario toy reads no corpora"),
+        (NOT_TOY.format("my.scenario"), "stream.scenario: cannot import 'my.scenario'"),
+        (NOT_TOY.format("math.pi"), "stream.scenario: math.pi is no function"),
+        (NOT_TOY.format("builtins.dict"), "stream.scenario: a dict is no Avalanche scenario"),
+        (NOT_TOY.format("domain"), "stream.corpora is empty"),
+        ("stream.corpora=[{name: a}]", "stream.corpora: the scenario toy does not read it; domain, class, task, cfner"),
         ("stream.toy={domains: 0, types: 0}", "stream.toy: domains and types are both 0"),
         (
             "stream.order=[books, nowhere]",
@@ -93,8 +98,8 @@ def test_mistakes_in_the_configuration(cl_command: Run, folder: Path, command: s
         ({"a.tsv": "good\tyes\nbad\n"}, [REVIEWS], "a.tsv:2: 1 column(s), but line 1 has 2"),
         ({"a.tsv": b"good\tyes\nb\xe4d\tno\n"}, [REVIEWS], "a.tsv:2: byte 10 (0xe4) is not utf-8. Set `encoding`"),
         ({"n.txt": "Rome B-place\nis X-place\n"}, [NAMES], "n.txt:2: 'X-place' is no tag of scheme `auto`"),
-        ({"t.tsv": "x\tmaybe\n"}, [REVIEWS[:-1] + ", test: t.tsv}"], "a: test has 1 examples of 'maybe', which"),
-        ({"n.txt": NER, "t.txt": "A B-thing\n"}, [NAMES[:-1] + ", test: t.txt}"], "of 'thing'"),
+        ({"t.tsv": "x\tmaybe\n"}, [REVIEWS[:-1] + ", test: t.tsv}"], "a: test has examples of 'maybe' (1), which"),
+        ({"n.txt": NER, "t.txt": "A B-thing\n"}, [NAMES[:-1] + ", test: t.txt}"], "of 'thing' (1)"),
         ({}, [REVIEWS.replace("a.tsv", "b.tsv")], "b.tsv: not found. Did you mean 'a.tsv'?"),
         ({}, [REVIEWS, REVIEWS], "two experiences are called 'a': give each corpus a name of its own"),
         ({}, [REVIEWS.replace("tsv,", "tvs,")], "corpora[0].format: there is no reader 'tvs'. Did you mean 'tsv'?"),
@@ -157,7 +162,8 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
     assert "cut off at" not in output
 
     (data / "n.txt").write_text(NER + "\u200b O\nParis I-place\n")  # a token of which no sub-token is left
-    code, output = cl_command("check", "tiny.yaml", stream(NAMES, hold_out={"valid": 0.1, "test": 0.1}))
+    strict = NAMES[:-1] + ", scheme: bio}"
+    code, output = cl_command("check", "tiny.yaml", stream(strict, hold_out={"valid": 0.1, "test": 0.1}))
     assert code == 0
     assert "continue an entity that never began" in output
     row = next(line for line in output.splitlines() if line.startswith(" 0  n"))
@@ -169,7 +175,8 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
 
 
 def test_a_backbone_sets_the_greatest_length(cl_command: Run, folder: Path) -> None:
-    model, tokenizer = scratch(Scratch(hidden=16, layers=1, heads=2), ["some text"], max_length=24)
+    tokenizer = word_pieces(["some text"], 100)
+    model = scratch(Scratch(hidden=16, layers=1, heads=2), tokenizer, max_length=24)
     model.model.save_pretrained(folder / "saved")
     tokenizer.save_pretrained(folder / "saved")
     arguments = ("check", "tiny.yaml", "network.backbone=saved")
@@ -184,4 +191,4 @@ def test_early_stopping_needs_validation_examples(cl_command: Run, data: Path) -
     assert cl_command("check", *arguments)[0] == 0
     code, output = cl_command("check", *arguments, "training.patience=2")
     assert code == 2
-    assert "a: its valid split is empty" in output
+    assert "a: no example in the valid split" in output

@@ -43,14 +43,18 @@ def test_labels_that_train_never_had(options: dict[str, Any]) -> None:
     """Also where no experience would have them: class-incremental streams would drop them without a word."""
     messages = told([sequence(train="ab", valid="a", test="cabc")], **options)
     assert len(messages) == 1
-    assert "test has 2 examples of 'c', which train never has" in messages[0]
+    assert "test has examples of 'c' (2), which train never has" in messages[0]
     messages = told([token(train=["B-x"], valid=["I-z"], test=["B-y", "B-x"])], **options)
-    assert ["valid has 1 examples of 'z'" in messages[0], "test has 1 examples of 'y'" in messages[1]] == [True, True]
+    assert ["valid has examples of 'z' (1)" in messages[0], "test has examples of 'y' (1)" in messages[1]] == [
+        True,
+        True,
+    ]
 
 
 def test_empty_splits() -> None:
     corpus = sequence(train="ab", valid="", test="")
-    assert told([corpus]) == ["s: its test split is empty: check its files, stream.limit and stream.hold_out"]
+    (message,) = told([corpus])
+    assert message.startswith("s: no example in the test split: check the files, stream.limit and stream.hold_out")
     assert len(errors(scenarios.by_corpus([corpus]), needs_valid=True)) == 2
 
 
@@ -91,10 +95,30 @@ def test_warnings() -> None:
     assert "s: 2 of 3 test examples stand in train too; stream.drop_overlap=true drops them from train" in overlap
 
     stray = token(train=["B-x", "I-x", "B-y"], valid=[], test=["B-x"])
-    stray_tags, *empty = warnings(scenarios.by_class([stray], [1]))
+    stray_tags, empty, undefined = warnings(scenarios.by_class([stray], [1]))
     assert "x, y: 1 tags in train continue an entity that never began" in stray_tags
-    assert empty[:2] == ["x: no validation examples", "y: no validation examples"]
-    assert [text.split(",")[0] for text in empty[2:]] == ["y: no entity (y) in test"]
+    assert empty == "x, y: no validation examples"
+    assert undefined.split(",")[0] == "y: no entity (y) in test"
+
+
+def test_many_mistakes_of_a_kind_are_one_line() -> None:
+    letters = "abcdefghij"
+    (message,) = told([sequence(train="xy", valid="x", test=letters + "x")])
+    assert "test has examples of 'a' (1), 'b' (1), 'c' (1) and 7 more, which train never has" in message
+    corpora = [sequence(f"s{i}", train="ab", valid="a", test="") for i in range(9)]
+    (message,) = told(corpora)
+    assert message.startswith("s0, s1, s2 and 6 more: no example in the test split")
+
+
+def test_leaks_between_experiences_are_told_with_counts() -> None:
+    corpora = [sequence(f"s{i}", train="ab", valid="a", test="ab") for i in range(3)]
+    shared = replace(corpora[1], splits=corpora[1].splits | {"train": corpora[0].splits["test"]})
+    found = [w for w in warnings(scenarios.by_corpus([corpora[0], shared, corpora[2]])) if "another experience" in w]
+    (leak,) = found
+    assert leak.startswith("4 test examples stand in train of another experience: 2 of s0 in train of s1, 2 of s2")
+    # Experiences that share the sentences of one corpus do not leak to each other.
+    words = token(train=["B-x", "B-y"], valid=["B-x", "B-y"], test=["B-x", "B-y"])
+    assert not [w for w in warnings(scenarios.by_class([words], [1])) if "another experience" in w]
 
 
 def test_scores_that_are_undefined_are_named() -> None:

@@ -133,7 +133,7 @@ def test_a_fingerprint_tells_splits_apart() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_order": ["b", "a"]}, "class_order: the protocol cfner fixes the order of types"),
+        ({"class_order": ["b", "a"]}, "class_order: the scenario cfner does not read it; class, task do"),
         ({"corpora": [{"kind": "sequence"}]}, "the protocol cfner is for one corpus of kind token"),
         ({"classes_per_experience": None}, "classes_per_experience is None"),
     ],

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from cl.streams.read import READERS, num_stray_tags, read_corpus, split_overlap, without_overlap
+from cl.streams.read import READERS, leaks, num_stray_tags, read_corpus, split_overlap, without_overlap
 from cl.streams.readers import Columns, Csv, Datasets, Json, Jsonl, Reader, Tsv
 from cl.streams.readers.base import split_path
 from cl.streams.readers.tags import best_scheme, settle
@@ -547,12 +547,30 @@ def test_overlap_of_splits() -> None:
 
     corpus = Corpus("c", "sequence", {"train": split("aabcd"), "valid": split("bbe"), "test": split("aef")})
     assert split_overlap(corpus) == {("valid", "train"): 2, ("test", "train"): 1, ("test", "valid"): 1}
-    clean = without_overlap(corpus)
+    (clean,) = without_overlap([corpus])
     assert clean.splits == {"train": split("cd"), "valid": split("bb"), "test": split("aef")}
     assert list(clean.splits) == ["train", "valid", "test"]
     assert split_overlap(clean) == {}
+    assert clean.notes == (
+        "c: 1 of 3 valid examples are dropped, as stream.drop_overlap says: they stand in a test split",
+        "c: 3 of 5 train examples are dropped, as stream.drop_overlap says: they stand in a test split or in valid",
+    )
     with pytest.raises(UserError, match=r"corpus c.*all of train"):
-        without_overlap(Corpus("c", "sequence", {"train": split("a"), "test": split("a")}))
+        without_overlap([Corpus("c", "sequence", {"train": split("a"), "test": split("a")})])
+
+
+def test_test_examples_of_one_corpus_in_train_of_another() -> None:
+    """For forgetting this is the leak that matters: what was tested is learnt again."""
+
+    def corpus(name: str, train: str, test: str) -> Corpus:
+        return Corpus(name, "sequence", {n: Examples(list(t), list(t)) for n, t in (("train", train), ("test", test))})
+
+    corpora = [corpus("one", "abx", "cd"), corpus("two", "cdy", "e"), corpus("three", "cz", "a")]
+    assert leaks(corpora) == {(0, 1): 2, (0, 2): 1, (2, 0): 1}
+    clean = without_overlap(corpora)
+    assert leaks(clean) == {}
+    assert ["".join(each.splits["train"].inputs) for each in clean] == ["bx", "y", "z"]
+    assert [each.splits["test"] for each in clean] == [each.splits["test"] for each in corpora]
 
 
 def test_overlap_of_sentences() -> None:
@@ -560,7 +578,7 @@ def test_overlap_of_sentences() -> None:
     test = Examples([["New", "York"]], [["O", "O"]])
     corpus = Corpus("c", "token", {"train": train, "test": test})
     assert split_overlap(corpus) == {("test", "train"): 1}
-    assert without_overlap(corpus).splits["train"] == Examples([["New York"]], [["B-x"]])
+    assert without_overlap([corpus])[0].splits["train"] == Examples([["New York"]], [["B-x"]])
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -653,5 +671,5 @@ def test_real_overlap() -> None:
         paths = {"train": str(train), "test": str(train.with_suffix(".test"))}
         corpus = read_corpus(train.name, "sequence", reader, paths)
         total += split_overlap(corpus).get(("test", "train"), 0)
-        assert split_overlap(without_overlap(corpus)) == {}
+        assert split_overlap(without_overlap([corpus])[0]) == {}
     assert total == 539

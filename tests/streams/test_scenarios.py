@@ -188,21 +188,3 @@ def test_options_are_chosen_on_validation_examples() -> None:
     for before, after in zip(experiences, scenarios.for_selection(experiences), strict=True):
         assert texts(after, "test") == texts(after, "valid") == texts(before, "valid") != texts(before, "test")
         assert texts(after, "train") == texts(before, "train")
-
-
-def test_hold_out_cuts_only_what_is_missing() -> None:
-    corpus = sequences("s", "ab", num=50, splits=("train",))
-    held = scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=0)
-    assert {name: len(split) for name, split in held.splits.items()} == {"train": 72, "valid": 10, "test": 18}
-    assert sorted(t for split in held.splits.values() for t in split.inputs) == sorted(corpus.splits["train"].inputs)
-    assert held == scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=0)
-    assert held != scenarios.hold_out(corpus, {"valid": 0.1, "test": 0.2}, seed=1)
-    whole = sequences("s", "ab")
-    assert scenarios.hold_out(whole, {}, seed=0) == whole
-
-
-def test_what_is_held_out_does_not_stand_in_train() -> None:
-    twice = Examples([f"text {n // 2}" for n in range(40)], ["yes", "no"] * 20)
-    held = scenarios.hold_out(Corpus("a", "sequence", {"train": twice, "test": twice}), {"valid": 0.25}, seed=0)
-    assert 0 < len(held.splits["valid"]) < 10
-    assert not set(held.splits["valid"].inputs) & set(held.splits["train"].inputs)
