@@ -72,7 +72,7 @@ def refuse_unread(config: StreamConfig) -> None:
     if not custom and config.scenario not in READS:
         known = did_you_mean(config.scenario, READS)
         raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
-    reads = ALWAYS if custom else ALWAYS | READS[config.scenario]
+    reads = ALWAYS | ({"seed"} if config.limit else set()) if custom else ALWAYS | READS[config.scenario]
     default = StreamConfig()
     unread = [
         f.name for f in fields(config) if f.name not in reads and getattr(config, f.name) != getattr(default, f.name)
@@ -281,17 +281,17 @@ def _acl24(config: StreamConfig, notes: list[str]) -> list[Experience]:
 Builder = Callable[[StreamConfig, list[str]], list[Experience]]
 SCENARIOS: dict[str, Builder] = {"toy": _toy, "domain": _by_corpus, "class": _by_class, "task": _by_task}
 PROTOCOLS: dict[str, Builder] = {"cfner": _cfner, "acl24": _acl24}
-FILES = frozenset({"corpora", "defaults", "root", "hold_out", "drop_overlap"})
-ALWAYS = frozenset({"scenario", "order", "limit", "seed"})
+FILES = frozenset({"corpora", "defaults", "root", "hold_out", "drop_overlap", "seed"})
+ALWAYS = frozenset({"scenario", "order", "limit"})
 READS: dict[str, frozenset[str]] = {
-    "toy": frozenset({"toy"}),
+    "toy": frozenset({"toy", "seed"}),
     "domain": FILES,
     "class": FILES | {"classes_per_experience", "class_order"},
     "task": FILES | {"classes_per_experience", "class_order"},
     "cfner": FILES | {"classes_per_experience"},
     "acl24": FILES | {"classes_per_experience"},
 }
-"""The options of `stream` that each scenario reads, besides those that all read."""
+"""The options of `stream` that each scenario reads, besides those that all read. (`limit` draws from the seed too.)"""
 
 
 def _sizes(config: StreamConfig) -> list[int]:

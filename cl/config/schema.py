@@ -58,8 +58,9 @@ class StreamConfig:
     `defaults` holds what they share, `root` the folder that their paths start from. `classes_per_experience`:
     a number, or a list whose last number goes on. `class_order`: the classes as they arrive. `order`: the
     experiences as they come, by name. `limit`: at most so many examples of a split in each experience.
-    `hold_out`: the share of train that stands in for a missing split. `drop_overlap`: drop from train and valid
-    what stands in test too. `seed` of all draws above; runs with other `seeds` see the same data.
+    `hold_out`: the share of train that stands in for a missing split, drawn class by class. `drop_overlap`: drop from
+    train and valid what stands in a test split, be it of another corpus. `seed` of all draws above; runs with other
+    `seeds` see the same data. Options that the scenario does not read are refused.
     """
 
     scenario: str = "toy"

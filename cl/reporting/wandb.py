@@ -8,11 +8,11 @@ folder holds the whole run; `wandb sync` puts its rows, from the first on, in th
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
 import tempfile
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +33,7 @@ from cl.reporting.figures import save
 from cl.reporting.files import read_rows
 from cl.reporting.heatmap import matrix_chart
 
+log = logging.getLogger(__name__)
 Mode = Literal["online", "offline", "disabled", "shared"]
 PROJECT = "cl"
 OVERRULED = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_DIR")
@@ -144,7 +145,7 @@ class WandbSink:
         except Exception as error:
             if not self._failed:
                 self._failed = True
-                warnings.warn(f"logging to W&B failed and the run goes on: {error!r}", stacklevel=4)
+                log.warning("logging to W&B failed and the run goes on: %r", error)
 
 
 def open_logger(
@@ -214,10 +215,10 @@ def _from_environment(setting: str, variable: str) -> str | None:
 
 def _warn_of_overruled() -> None:
     if overruled := [variable for variable in OVERRULED if variable in os.environ]:
-        warnings.warn(
-            f"{', '.join(overruled)} does not hold here: each cell is a W&B run of its own, which is kept in the "
-            "cell's folder and goes on when the cell does",
-            stacklevel=2,
+        log.warning(
+            "%s does not hold here: each cell is a W&B run of its own, which is kept in the cell's folder and goes on "
+            "when the cell does",
+            ", ".join(overruled),
         )
 
 
@@ -231,7 +232,7 @@ def choose_mode(mode: Mode | None) -> Mode:
     if logged_in():
         return "shared" if asked == "shared" else "online"
     if mode is not None:
-        warnings.warn(f"W&B cannot be {mode} without a login (`wandb login`): the run is offline", stacklevel=2)
+        log.warning("W&B cannot be %s without a login (`wandb login`): the run is offline", mode)
     return "offline"
 
 
@@ -265,7 +266,7 @@ def _start(mode: Mode, settings: Mapping[str, Any]) -> Any:
         try:
             return start(mode=mode, resume="allow")
         except wandb.Error as error:
-            warnings.warn(f"W&B cannot be reached ({error}): the run is offline", stacklevel=2)
+            log.warning("W&B cannot be reached (%s): the run is offline", error)
             wandb.teardown()  # its service takes a run that failed to start for one that is under way
     return start(mode="offline")
 

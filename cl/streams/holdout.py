@@ -31,7 +31,7 @@ def hold_out(corpus: Corpus, fractions: Mapping[str, float], seed: int) -> Corpu
     """The corpus with the splits it lacks cut from its train split: `{"valid": 0.1}` takes a tenth of all of it.
 
     Each class, or entity type, comes in the same share; one with at least as many different examples as there are
-    splits (three, where valid and test are cut) is in each of them, and one with fewer stays in train first.
+    splits (three, where valid and test are cut) is in each of them, one with fewer in train first, then in test.
     """
     missing = [name for name in ORDER if name not in corpus.splits]
     if not missing:
@@ -91,23 +91,24 @@ def _chosen(units: list[Unit], target: int, to_come: int) -> set[Unit]:
         return count[rarest], rarest, unit.lot
 
     ordered = sorted(units, key=place)
+    # How many units of a class stay in train: one, and one for each split to come if there are enough.
+    least = {name: 1 + (to_come if number >= 2 + to_come else 0) for name, number in count.items()}
     chosen = _every_nth(ordered, target)
     for name in sorted(count, key=lambda name: (count[name], name)):  # the rarest first
         of_class = [unit for unit in ordered if name in unit.classes]
-        if len(of_class) < 2 + to_come:
-            chosen -= set(of_class[: 1 + to_come])  # train first
-            continue
         mine = [unit for unit in of_class if unit in chosen]
-        chosen -= set(mine[: max(0, 1 + to_come - (len(of_class) - len(mine)))])
+        chosen -= set(mine[: max(0, least[name] - (len(of_class) - len(mine)))])
         if not mine:
-            chosen |= set(_first_to_spare(of_class, ordered, chosen, to_come))
-    return _fitted(chosen, ordered, target, to_come)
+            chosen |= set(_first_to_spare(of_class, ordered, chosen, least))
+    return _fitted(chosen, ordered, target, least)
 
 
-def _first_to_spare(of_class: list[Unit], ordered: list[Unit], chosen: set[Unit], to_come: int) -> list[Unit]:
-    """The first unit of a class that takes no other class's last one from train; none where there is no such unit."""
+def _first_to_spare(
+    of_class: list[Unit], ordered: list[Unit], chosen: set[Unit], least: Mapping[str, int]
+) -> list[Unit]:
+    """The first unit of a class that leaves enough of each of its classes in train; none where there is no such."""
     left = Counter(name for unit in ordered if unit not in chosen for name in unit.classes)
-    return [unit for unit in of_class if all(left[name] > 1 + to_come for name in unit.classes)][:1]
+    return [unit for unit in of_class if all(left[name] > least[name] for name in unit.classes)][:1]
 
 
 def _every_nth(ordered: list[Unit], target: int) -> set[Unit]:
@@ -121,7 +122,7 @@ def _every_nth(ordered: list[Unit], target: int) -> set[Unit]:
     return chosen
 
 
-def _fitted(chosen: set[Unit], ordered: list[Unit], target: int, to_come: int) -> set[Unit]:
+def _fitted(chosen: set[Unit], ordered: list[Unit], target: int, least: Mapping[str, int]) -> set[Unit]:
     """The choice brought to `target` examples, as far as no class loses its place on either side."""
     inside = Counter(name for unit in chosen for name in unit.classes)
     outside = Counter(name for unit in ordered if unit not in chosen for name in unit.classes)
@@ -131,7 +132,7 @@ def _fitted(chosen: set[Unit], ordered: list[Unit], target: int, to_come: int) -
         size = len(unit.indices)
         if unit in chosen and size <= excess and all(inside[name] > 1 for name in unit.classes):
             chosen, excess, step = chosen - {unit}, excess - size, -1
-        elif unit not in chosen and size <= -excess and all(outside[name] > 1 + to_come for name in unit.classes):
+        elif unit not in chosen and size <= -excess and all(outside[name] > least[name] for name in unit.classes):
             chosen, excess, step = chosen | {unit}, excess + size, 1
         else:
             continue

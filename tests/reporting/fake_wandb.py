@@ -2,10 +2,26 @@
 
 import gzip
 import json
+import logging
+import re
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@contextmanager
+def warned(pattern):
+    """Within it one of our modules warns of something that matches the pattern."""
+    handler, logger = logging.Handler(logging.WARNING), logging.getLogger("cl")
+    lines = []
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    assert any(re.search(pattern, line) for line in lines), lines
 
 
 class Server(ThreadingHTTPServer):

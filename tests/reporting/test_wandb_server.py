@@ -8,7 +8,7 @@ import time
 import pytest
 import wandb as wb
 from fake_cells import fake_matrix
-from fake_wandb import serving
+from fake_wandb import serving, warned
 
 from cl.files import write_text
 from cl.reporting import wandb as sink_module
@@ -68,7 +68,7 @@ def test_out_of_reach(tmp_path, monkeypatch, capsys, hangs):
             server.server_close()  # connections are refused
         at(monkeypatch, server.url)
         started = time.monotonic()
-        with pytest.warns(UserWarning, match=r"(?s)cannot be reached .* the run is offline"):
+        with warned(r"(?s)cannot be reached .* the run is offline"):
             sink = open_logger(tmp_path, project="cl", name="x")
         train(sink, RunLog(tmp_path / "log.csv"), 1, 8)
         sink.finish(fake_matrix("ewc", 0, NAMES), "failed")
@@ -97,7 +97,7 @@ def test_lost_in_the_middle(tmp_path, monkeypatch, capsys, hangs, status, limit)
         train(sink, log, 1, 8)
         assert time.monotonic() - started < 2
         log.close()
-        with pytest.warns(UserWarning, match="logging to W&B failed and the run goes on"):
+        with warned("logging to W&B failed and the run goes on"):
             sink.finish(fake_matrix("ewc", 0, NAMES), status)
         assert time.monotonic() - started < limit
     command = capsys.readouterr().out.split("upload with: wandb sync ")[1].strip()
