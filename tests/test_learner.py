@@ -98,7 +98,7 @@ def test_a_logged_penalty_is_the_same_on_any_number_of_ranks(prepared: Get) -> N
     found = []
     for num_ranks in (1, 2):
         optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
-        trainer: Any = SimpleNamespace(world_size=num_ranks, optimizers=[optimizer])
+        trainer: Any = SimpleNamespace(precision_plugin=None, world_size=num_ranks, optimizers=[optimizer])
         learner.trainer = trainer
         learner.sum = lambda tensors, times=num_ranks: {n: times * t for n, t in tensors.items()}  # type: ignore[method-assign, misc]
         learner.sinks = [lambda experience, epoch, step, values: found.append(values["loss/l2"])]
