@@ -146,7 +146,7 @@ def test_max_time(value: Any, span: timedelta | None) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_max_time_that_is_none(value: Any) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError):  # noqa: PT011  # it says nothing: `problems` does
         max_time({"max_time": value})
     assert told(max_time=value) == {
         "trainer.max_time": f" is {value!r}: write days, hours, minutes and seconds in quotes, "
