@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -16,8 +16,29 @@ from cl.learner import Learner
 from cl.strategies import STRATEGIES
 from cl.strategies.plugin import Plugin, stored_bytes
 from cl.testing.ranks import Spec, on_two_ranks
-from cl.testing.tiny import KINDS, End, assert_same, configured, fit, fresh_learner, learn, options, prepared, train
-from cl.testing.watching import Deaf, Watched, halve_passes, overrides, pad_every_batch, through_a_file
+from cl.testing.tiny import (
+    KINDS,
+    End,
+    assert_same,
+    configured,
+    fit,
+    flatten,
+    fresh_learner,
+    learn,
+    options,
+    prepared,
+    train,
+)
+from cl.testing.watching import (
+    Deaf,
+    Scaled,
+    Watched,
+    halve_passes,
+    overrides,
+    pad_every_batch,
+    spoil_a_step,
+    through_a_file,
+)
 from cl.types import UserError
 
 TOLERANCE = 1e-6
@@ -210,6 +231,17 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
     assert_same(straight.weights, resumed.network.state_dict())
     assert_same(straight.plugins, resumed.strategy.state_dict())
+
+
+@_promise("own", "token")
+def a_skipped_step_leaves_no_trace(subject: Subject, stream: str) -> None:
+    """A step that the scaler of float16 skips is none to a plugin: its state stays, and all that follows is finite."""
+    config = configured(stream, subject.strategy(), precision=None)
+    config = replace(config, trainer=config.trainer | {"plugins": [Scaled()]})
+    end = train(prepared(stream), config, 2, change=lambda learner: spoil_a_step(learner, experience=1, step=2))
+    assert end.learner.cost.num_skipped == 1, "the step was not skipped"
+    for name, value in flatten({"weights": end.weights, "plugins": end.plugins}).items():
+        assert not isinstance(value, torch.Tensor) or bool(value.isfinite().all()), f"{name} is not finite"
 
 
 @_promise("sequence", "token")
