@@ -30,6 +30,7 @@ from cl.strategies import per_example
 from cl.strategies.ewc import EWC, _drawn
 from cl.strategies.functional import cross_entropy, parameters_of
 from cl.strategies.per_example import add_magnitude, add_square, by_layer, by_pass
+from cl.strategies.plugin import PluginError
 from cl.strategies.quadratic import Quadratic
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
 from cl.types import Output
@@ -393,3 +394,29 @@ def gradients(learner: Learner, config: Any, data: Prepared, index: int) -> list
     fit(learner, config)
     plugin.__class__ = cls
     return found
+
+
+@pytest.mark.parametrize("plugin", ["l2", "ewc", "si", "mas"])
+def test_a_parameter_that_has_another_name_now_is_an_error(prepared: Get, plugin: str) -> None:
+    """Held parameters are found by their names: one that is not there any more would be held no longer, in silence."""
+    data, config = prepared("sequence"), configured("sequence", {plugin: {}})
+    learner = train(data, config, num_experiences=1).learner
+    embeddings = learner.network.backbone.model.embeddings
+    norm = embeddings._modules.pop("LayerNorm")
+    embeddings.LayerNorm, embeddings.renamed = norm.forward, norm
+    learner.begin(data.stream[1])
+    with pytest.raises(PluginError, match=f"plugin '{plugin}' failed in penalty") as error:
+        fit(learner, config)
+    assert "parameters that the network has no more: backbone.model.embeddings.LayerNorm.bias, " in str(error.value)
+    assert "LayerNorm.weight. Parameters keep their names" in str(error.value)
+
+
+@pytest.mark.parametrize("plugin", ["l2", "ewc", "si", "mas"])
+def test_a_parameter_that_does_not_train_now_is_none(prepared: Get, plugin: str) -> None:
+    data, config = prepared("sequence"), configured("sequence", {plugin: {}})
+    learner = train(data, config, num_experiences=1).learner
+    learner.network.backbone.model.embeddings.requires_grad_(False)
+    before = learner.network.backbone.model.embeddings.word_embeddings.weight.clone()
+    learner.begin(data.stream[1])
+    fit(learner, config)
+    assert torch.equal(before, learner.network.backbone.model.embeddings.word_embeddings.weight)
