@@ -133,10 +133,10 @@ def halve_passes(learner: Learner) -> None:
     setattr(learner, "each", halved)  # noqa: B010  # it shadows the method of this learner alone
 
 
-class Scaled(DoublePrecision, MixedPrecision):  # type: ignore[misc]
+class Scaled(DoublePrecision, MixedPrecision):
     """Double precision, with the scaler of float16: a step whose gradients are not finite is skipped."""
 
-    precision = "16-mixed"
+    precision = "16-mixed"  # type: ignore[assignment]
 
     def __init__(self) -> None:
         self.scaler, self.device = torch.amp.GradScaler("cpu"), "cpu"
