@@ -306,3 +306,36 @@ def test_gradients_of_shares_add_up(prepared: Get) -> None:
             (expected,) = torch.autograd.grad(mean, p, retain_graph=True)
             for found in seen:
                 assert torch.allclose(found[name], expected, atol=1e-9), name
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "scores", "scored_at", "kept"),
+    [
+        (5, [0.1, 0.9], [3, 5], 1),  # the part of an epoch that training ends in
+        (5, [0.9, 0.1], [3, 5], 0),
+        (2, [0.4], [2], 0),  # less than an epoch
+        (6, [0.1, 0.9], [3, 6], 1),  # just two
+        (99, [0.1, 0.2, 0.9], [3, 6, 9], 2),
+    ],
+)
+def test_the_part_of_an_epoch_that_max_steps_ends_in_is_scored(
+    prepared: Get, max_steps: int, scores: list[float], scored_at: list[int], kept: int
+) -> None:
+    """Three steps an epoch, three epochs at most: what was learnt since the last whole epoch is not thrown away."""
+    data, config = prepared("sequence"), configured("sequence", {}, max_epochs=3, max_steps=max_steps)
+    learner = build_learner(config, data, "tested", 0)
+    learner.begin(data.stream[0])
+    evaluate, at, weights = learner.evaluate, [], []
+
+    def scored(split: Any, which: Any = None) -> Any:
+        row, pooled = evaluate(split, which)
+        if split == "valid":
+            row[0] = {"score": scores[len(at)]}
+            at.append(learner.num_steps)
+            weights.append({name: value.clone() for name, value in learner.network.state_dict().items()})
+        return row, pooled
+
+    learner.evaluate = scored  # type: ignore[method-assign]
+    fit(learner, config, callbacks=[BestEpoch(None, keep_best=True)])
+    assert at == scored_at
+    assert_same(weights[kept], learner.network.state_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -14,10 +14,31 @@ from cl.build import plugin_class
 from cl.callbacks import Checkpointer
 from cl.learner import Learner
 from cl.strategies import STRATEGIES
-from cl.strategies.plugin import Plugin, stored_bytes
+from cl.strategies.plugin import Plugin, PluginError, stored_bytes
 from cl.testing.ranks import Spec, on_two_ranks
-from cl.testing.tiny import KINDS, End, assert_same, configured, fit, fresh_learner, learn, options, prepared, train
-from cl.testing.watching import Deaf, Watched, halve_passes, overrides, pad_every_batch, through_a_file
+from cl.testing.tiny import (
+    KINDS,
+    End,
+    assert_same,
+    configured,
+    fit,
+    flatten,
+    fresh_learner,
+    learn,
+    options,
+    prepared,
+    train,
+)
+from cl.testing.watching import (
+    Deaf,
+    Scaled,
+    Watched,
+    halve_passes,
+    overrides,
+    pad_every_batch,
+    spoil_a_step,
+    through_a_file,
+)
 from cl.types import UserError
 
 TOLERANCE = 1e-6
@@ -212,6 +233,17 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     assert_same(straight.plugins, resumed.strategy.state_dict())
 
 
+@_promise("own", "token")
+def a_skipped_step_leaves_no_trace(subject: Subject, stream: str) -> None:
+    """A step that the scaler of float16 skips is none to a plugin: its state stays, and all that follows is finite."""
+    config = configured(stream, subject.strategy(), precision=None)
+    config = replace(config, trainer=config.trainer | {"plugins": [Scaled()]})
+    end = train(prepared(stream), config, 2, change=lambda learner: spoil_a_step(learner, experience=1, step=2))
+    assert end.learner.cost.num_skipped == 1, "the step was not skipped"
+    for name, value in flatten({"weights": end.weights, "plugins": end.plugins}).items():
+        assert not isinstance(value, torch.Tensor) or bool(value.isfinite().all()), f"{name} is not finite"
+
+
 @_promise("sequence", "token")
 def a_stream_of_one_experience(subject: Subject, stream: str) -> None:
     """It runs; and what protects the past, with none there, is finetuning bit for bit."""
@@ -231,7 +263,14 @@ def memory_does_not_grow(subject: Subject, stream: str) -> None:
     assert stored[1] <= stored[0], f"it stores {stored[0]} bytes after two experiences and {stored[1]} after three"
 
 
-@_promise("mixed")
+COMPOSED: dict[str, dict[str, Any]] = {
+    "mixed": {"max_epochs": 1, "num_experiences": None},
+    "token": {"max_epochs": 2, "num_experiences": 2},
+}
+"""How much of a stream two plugins are trained on: of each kind there is something old, and no more than that."""
+
+
+@_promise(*COMPOSED)
 def it_composes_or_is_refused(subject: Subject, stream: str) -> None:
     """With every listed plugin: in either order the same, or refused with a reason."""
     for name in STRATEGIES:
@@ -240,13 +279,16 @@ def it_composes_or_is_refused(subject: Subject, stream: str) -> None:
 
 
 def composes(subject: Subject, other: Subject, stream: str) -> None:
-    """Two plugins do the same in either order, or are refused with a reason."""
-    ends = []
+    """Two plugins do the same in either order, or are refused with a reason before training."""
+    ends, length = [], COMPOSED[stream]
     for plugins in (subject.strategy() | other.strategy(), other.strategy() | subject.strategy()):
+        config = configured(stream, plugins, max_epochs=length["max_epochs"])
         try:
-            ends.append(train(prepared(stream), configured(stream, plugins), num_experiences=3))
+            ends.append(train(prepared(stream), config, length["num_experiences"]))
         except UserError:
             continue  # it says which two, and why
+        except PluginError as error:
+            raise AssertionError(f"with {other.name}: {error}") from error
     assert len(ends) != 1, f"with {other.name}: refused in one order only"
     if ends:
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -15,6 +17,7 @@ from cl.learner import Learner
 from cl.signals import StopRequest
 from cl.strategies.functional import parameters_of
 from cl.strategies.plugin import Plugin, Strategy
+from cl.testing.tiny import assert_same
 from cl.types import Batch, Step
 
 
@@ -128,3 +131,36 @@ def halve_passes(learner: Learner) -> None:
         return each(data, max(1, batch_size // 2))
 
     setattr(learner, "each", halved)  # noqa: B010  # it shadows the method of this learner alone
+
+
+class Scaled(DoublePrecision, MixedPrecision):
+    """Double precision, with the scaler of float16: a step whose gradients are not finite is skipped."""
+
+    precision = "16-mixed"  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.scaler, self.device = torch.amp.GradScaler("cpu"), "cpu"
+
+
+def spoil_a_step(learner: Learner, experience: int, step: int) -> None:
+    """Gives one step gradients that are not finite, and asserts that its plugins and weights stand as before it."""
+    training_step, optimizer_step = learner.training_step, learner.optimizer_step
+
+    def spoiled() -> bool:
+        return learner.experience.index == experience and learner.num_steps == step
+
+    def spoil(batch: Batch, batch_idx: int) -> Tensor:
+        return training_step(batch, batch_idx) * (math.inf if spoiled() else 1.0)
+
+    def compare(*args: Any, **kwargs: Any) -> None:
+        before = through_a_file(_standing(learner)) if spoiled() else None
+        optimizer_step(*args, **kwargs)
+        if before is not None:
+            assert_same(before, _standing(learner))
+
+    setattr(learner, "training_step", spoil)  # noqa: B010
+    setattr(learner, "optimizer_step", compare)  # noqa: B010
+
+
+def _standing(learner: Learner) -> dict[str, Any]:
+    return {"network": learner.network.state_dict(), "plugins": learner.strategy.state_dict()}

@@ -8,7 +8,8 @@ import pytest
 
 from cl.strategies import STRATEGIES
 from cl.testing import PROMISES, Subject
-from cl.testing.promises import composes, prove_on_ranks
+from cl.testing.promises import COMPOSED, composes, prove_on_ranks
+from cl.testing.tiny import prepared
 
 CASES = [(p, stream) for p, (_, streams) in PROMISES.items() if p != "it_composes_or_is_refused" for stream in streams]
 
@@ -19,9 +20,17 @@ def test_promise(name: str, promise: str, stream: str) -> None:
     PROMISES[promise][0](Subject.listed(name), stream)
 
 
+@pytest.mark.parametrize("stream", COMPOSED)
 @pytest.mark.parametrize("pair", list(combinations(STRATEGIES, 2)), ids="+".join)
-def test_composition(pair: tuple[str, str]) -> None:
-    composes(*map(Subject.listed, pair), stream="mixed")
+def test_composition(pair: tuple[str, str], stream: str) -> None:
+    composes(*map(Subject.listed, pair), stream=stream)
+
+
+@pytest.mark.parametrize("stream", COMPOSED)
+def test_there_is_something_old_of_each_kind_where_plugins_compose(stream: str) -> None:
+    learnt = [each.kind for each in prepared(stream).stream.experiences[: COMPOSED[stream]["num_experiences"]]]
+    assert all(learnt.count(kind) >= 2 for kind in set(learnt))
+    assert set(learnt) == {each.kind for each in prepared(stream).stream}
 
 
 @pytest.mark.distributed

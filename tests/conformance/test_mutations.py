@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -9,9 +12,9 @@ from cl.data.sampler import share
 from cl.strategies.ewc import EWC
 from cl.strategies.functional import copies, cross_entropy, distillation, parameters_of
 from cl.strategies.lwf import LwF
-from cl.strategies.plugin import Gradients, Learner
+from cl.strategies.plugin import Gradients, Learner, Plugin, Writers
 from cl.strategies.replay import Replay
-from cl.testing.promises import PROMISES, Subject, prove_on_ranks
+from cl.testing.promises import COMPOSED, PROMISES, Subject, composes, prove_on_ranks
 from cl.types import Experience, Step
 
 
@@ -58,6 +61,43 @@ class DistilsOverPadding(LwF):
         return self.strength * everywhere.sum() / step.batch.counts["token"][1]
 
 
+@dataclass
+class WeighsOldTypes(Plugin):
+    """Counts words so many times, without a look at what another plugin has said of them."""
+
+    factor: float = 2.0
+
+    def on_step(self, learner: Learner, step: Step) -> Step:
+        if "token" not in step.outputs or learner.experience.index == 0:
+            return step
+        output = step.outputs["token"]
+        weights = 1.0 + self.factor * output.targets.labels.double()
+        weighed = replace(output, targets=replace(output.targets, weights=weights))
+        return replace(step, outputs=step.outputs | {"token": weighed})
+
+
+class WeighsOthers(WeighsOldTypes):
+    """As another author would."""
+
+
+@dataclass
+class SaysOutside(Plugin):
+    """Takes O for the label of every other word, and does not say that it writes labels."""
+
+    column: int = 0
+
+    def on_step(self, learner: Learner, step: Step) -> Step:
+        if "token" not in step.outputs or learner.experience.index == 0:
+            return step
+        labels = step.outputs["token"].targets.labels.clone()
+        labels[::2] = self.column
+        return step.labelled("token", labels)
+
+
+class SaysInside(SaysOutside):
+    """Takes an entity for it."""
+
+
 def broken(plugin: type, promise: str, stream: str, **options: object) -> bool:
     try:
         PROMISES[promise][0](Subject(f"{plugin.__module__}.{plugin.__name__}", options), stream)
@@ -89,6 +129,33 @@ def test_distillation_over_padding_is_found() -> None:
 def test_a_buffer_of_one_rank_is_found() -> None:
     found = prove_on_ranks([Subject("conformance.test_mutations.RankLocalBuffer", {"capacity": 10})])
     assert len(found) == 6  # on every stream, with accumulation, with dropout
+
+
+def test_weights_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they did before they were multiplied."""
+    pair = [Subject(f"{each.__module__}.{each.__name__}", {"factor": f}) for each, f in
+            ((WeighsOldTypes, 2.0), (WeighsOthers, 0.5))]  # fmt: skip
+    for stream in COMPOSED:
+        composes(*pair, stream)
+    monkeypatch.setattr(Writers, "watched", lambda self, name, value, change: change(value))
+    for stream in COMPOSED:
+        with pytest.raises(AssertionError, match="the order matters"):
+            composes(*pair, stream)
+
+
+def test_two_that_write_labels_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They break the promise by their names; a plugin of one's own beside a listed one that relabels does so too."""
+    inside, outside = (Subject(f"{each.__module__}.{each.__name__}", {"column": column}) for each, column in
+                       ((SaysInside, 1), (SaysOutside, 0)))  # fmt: skip
+    for stream in COMPOSED:
+        with pytest.raises(AssertionError, match=r"SaysInside' and .*SaysOutside' both write the labels of a step"):
+            composes(inside, outside, stream)
+    with pytest.raises(AssertionError, match=r"with selftrain: .* both write the labels of a step"):
+        composes(inside, Subject.listed("selftrain"), "token")
+    monkeypatch.setattr(Writers, "watched", lambda self, name, value, change: change(value))
+    for stream in COMPOSED:
+        with pytest.raises(AssertionError, match="the order matters"):
+            composes(inside, outside, stream)
 
 
 def _trained(learner: Learner) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cl.build import Prepared, build_learner, build_strategy
+from cl.data.collate import collate
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
 from cl.learner import Learner
@@ -40,8 +41,25 @@ def test_what_an_independent_network_has_learnt_stays(prepared: Get, stream: str
             # What is outside all types seen so far shrinks as more are seen.
             differing = {name for name, value in rows[i][j].items() if value != rows[j][j][name]}
             assert differing <= {"from_outside"}
-    finetuned = train(prepared(stream), configured(stream, {})).rows
-    assert rows[0] == finetuned[0] and rows[-1] != finetuned[-1]
+
+
+@pytest.mark.parametrize("stream", ["sequence", "token", "mixed"])
+def test_the_network_of_an_experience_answers_as_it_did_then(prepared: Get, stream: str) -> None:
+    """To the last bit, where finetuning answers otherwise."""
+    data = prepared(stream)
+    kind = data.stream[0].kind
+    batch = collate(data.evaluator.store.dataset(0, "test"), 0, training=False)
+    said = {}
+    for name, plugins in (("finetuned", {}), ("independent", {"independent": {}})):
+        for num_experiences in (1, len(data.stream)):
+            learner = train(data, configured(stream, plugins), num_experiences).learner
+            network = learner.strategy.pipe("network_for", learner, learner.network, data.stream[0]).eval()
+            with torch.no_grad():
+                columns = data.evaluator.store.num_columns[0][kind]
+                said[name, num_experiences > 1] = network(batch)[kind].raw[:, :columns]
+    assert torch.equal(said["independent", True], said["independent", False])
+    assert torch.equal(said["independent", False], said["finetuned", False]), "the first network is that of finetuning"
+    assert (said["finetuned", True] - said["finetuned", False]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("name", ["independent", "gdumb"])

@@ -416,3 +416,36 @@ def test_der_is_the_mean_squared_distance_from_the_stored_logits(prepared: Get) 
         old = stored[word]
         assert len(old) < moved.shape[1]
         assert torch.allclose(found[n], ((moved[n, : len(old)] - old) ** 2).sum() / len(old))
+
+
+@pytest.mark.parametrize("stream", ["sequence", "token"])
+def test_stored_logits_are_moved_once(prepared: Get, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in each step: they are brought to the device and stay, the same tensors in all steps of an experience."""
+    data, config = prepared(stream), configured(stream, {"der": SMALL})
+    learner = train(data, config, num_experiences=2).learner
+    plugin: Any = learner.strategy.plugins["der"]
+    kept, asked = [], []
+    stay_on = type(plugin).stay_on
+
+    def watched(self: Any, device: torch.device) -> None:
+        stay_on(self, device)
+        asked.append(device)
+        kept.append([id(t) for store in (self.words, self.logits) for t in store[stream].values()])
+
+    monkeypatch.setattr(type(plugin), "stay_on", watched)
+    learn(learner, config, 2, data)
+    assert asked == 7 * [torch.device("cpu")], "six steps and the upkeep"
+    assert all(ids == kept[0] and len(ids) == 4 for ids in kept)
+
+
+def test_stored_logits_follow_the_network(prepared: Get) -> None:
+    """From where a checkpoint, or the upkeep, has left them: all of them, of either kind, and only to that device."""
+    learner = train(prepared("mixed"), configured("mixed", {"der": SMALL}), num_experiences=3).learner
+    plugin: Any = learner.strategy.plugins["der"]
+    stored = [of_kind for store in (plugin.words, plugin.logits) for of_kind in store.values()]
+    assert len(stored) == 4 and all(t.device.type == "cpu" for of_kind in stored for t in of_kind.values())
+    plugin.stay_on(torch.device("meta"))
+    moved = [t for of_kind in stored for t in of_kind.values()]
+    assert all(t.device.type == "meta" for t in moved)
+    plugin.stay_on(torch.device("meta"))
+    assert all(a is b for a, b in zip(moved, [t for of_kind in stored for t in of_kind.values()], strict=True))

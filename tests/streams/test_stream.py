@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from avalanche.training.storage_policy import ClassBalancedBuffer, ExperienceBal
 from cl.build import build_stream
 from cl.config import StreamConfig, ToyConfig
 from cl.streams.stream import Stream
-from cl.types import SPLITS, UserError
+from cl.types import SPLITS, Experience, UserError
 
 SIZES = {"num_train": 24, "num_test": 8}
 TOYS = {
@@ -44,6 +45,37 @@ def mixed() -> Stream:
 
 
 # ------------------------------------------------------------------------------------------ a sequence
+
+
+def with_own(stream: Stream, *indices: int) -> list[Experience]:
+    return [replace(e, candidates="own" if i in indices else "seen") for i, e in enumerate(stream)]
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "second", "kind"),
+    [
+        ((0,), "books", "kitchens", "sequence"),
+        ((1,), "kitchens", "books", "sequence"),
+        ((2,), "person", "place", "token"),
+        ((0, 1, 3), "place", "person", "token"),
+    ],
+)
+def test_own_and_seen_candidates_do_not_share_a_head(
+    mixed: Stream, own: tuple[int, ...], first: str, second: str, kind: str
+) -> None:
+    """Columns of its own would stand where the others look for O."""
+    with pytest.raises(UserError) as error:
+        Stream(with_own(mixed, *own))
+    assert str(error.value) == (
+        f"{first!r} has candidates of its own and {second!r} takes every class seen so far, and both are of kind "
+        f"{kind}: give all experiences of a kind the same candidates"
+    )
+
+
+@pytest.mark.parametrize("own", [(), (0, 1), (2, 3), (0, 1, 2, 3)])
+def test_candidates_are_a_matter_of_a_kind(mixed: Stream, own: tuple[int, ...]) -> None:
+    stream = Stream(with_own(mixed, *own))
+    assert [e.index for e in stream if e.candidates == "own"] == list(own)
 
 
 def test_it_is_a_sequence(mixed: Stream) -> None:

@@ -1,0 +1,163 @@
+"""Steps that the scaler of float16 skips: counted, and nobody's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from cl.build import Prepared
+from cl.callbacks import Checkpointer
+from cl.learner import Learner
+from cl.strategies.plugin import Gradients, Plugin, Strategy
+from cl.strategies.si import SI
+from cl.testing.promises import PROMISES, Subject
+from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
+from cl.testing.watching import Deaf, Scaled, spoil_a_step, through_a_file
+from cl.types import Experience
+
+Get = Callable[[str], Prepared]
+
+
+class Noting(Plugin):
+    """Which seams of a step it was called at, and at which step."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, bool]] = []
+
+    def _note(self, seam: str, learner: Any, finite: bool = True) -> None:
+        self.calls.append((seam, learner.num_steps, finite))
+
+    def after_backward(self, learner: Any, gradients: Gradients) -> None:
+        self._note("after_backward", learner, all(bool(g.isfinite().all()) for g in gradients.values()))
+
+    def penalty(self, learner: Any, gradients: Gradients) -> Tensor | None:
+        self._note("penalty", learner)
+        return None
+
+    def on_gradients(self, learner: Any, gradients: Gradients) -> Gradients:
+        self._note("on_gradients", learner)
+        return gradients
+
+    def after_step(self, learner: Any) -> None:
+        self._note("after_step", learner)
+
+
+class AfterEveryStep(SI):
+    """As one would be that is told of skipped steps too: 0 · inf."""
+
+    def after_experience(self, learner: Any, experience: Experience) -> None:
+        if experience.index == 1:
+            self.path = {name: path + 0 * math.inf for name, path in self.path.items()}
+        super().after_experience(learner, experience)
+
+
+def scaled(plugins: dict[str, Any], **trainer: Any) -> Any:
+    config = configured("sequence", plugins, precision=None, **trainer)
+    return replace(config, trainer=config.trainer | {"plugins": [Scaled()]})
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_plugins_are_told_of_the_steps_that_were_taken(prepared: Get, accumulate: int) -> None:
+    """Of six steps the third is skipped: it counts, for the data, the rates and the log, and no plugin sees it."""
+    data, config = prepared("sequence"), scaled({}, accumulate_grad_batches=accumulate)
+    config = replace(config, trainer=config.trainer | {"accumulate_grad_batches": accumulate})
+    learner, noting, logged = fresh_learner(config, data), Noting(), []
+    learner.strategy = Strategy({"noting": noting})
+    learner.sinks = [lambda experience, epoch, step, values: logged.append((step, values["learning_rate"]))]
+    spoil_a_step(learner, experience=0, step=2)
+    learner.begin(data.stream[0])
+    fit(learner, config)
+    seams = ("after_backward", "penalty", "on_gradients")
+    taken = [0, 1, 3, 4, 5]
+    assert [call for call in noting.calls if call[0] in seams] == [(s, step, True) for step in taken for s in seams]
+    assert [call[1] for call in noting.calls if call[0] == "after_step"] == [step + 1 for step in taken]
+    assert (learner.num_steps, learner.total_steps) == (6, 6)
+    assert (learner.cost.num_steps, learner.cost.num_skipped) == (6, 1)
+    assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6]
+
+
+def test_without_a_skipped_step_the_scaler_changes_nothing(prepared: Get) -> None:
+    plugins = {"si": {}, "l2": {"strength": 0.5}}
+    with_scaler, without = (train(prepared("sequence"), c) for c in (scaled(plugins), configured("sequence", plugins)))
+    assert_same(with_scaler.weights, without.weights, 1e-9)
+    assert with_scaler.learner.cost.num_skipped == without.learner.cost.num_skipped == 0
+
+
+@pytest.mark.parametrize("step", [0, 2, 5])
+def test_the_path_of_si_is_that_of_the_steps_taken(prepared: Get, step: int) -> None:
+    """−Σ g·Δθ over five of six steps; the first and the last step may be the one that is skipped."""
+    data, config = prepared("sequence"), scaled({"si": {}})
+    learner = fresh_learner(config, data)
+    spoil_a_step(learner, experience=0, step=step)
+    strategy, expected, seen = learner.strategy, dict[str, Tensor](), dict[str, Any]()
+
+    def parameters() -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in learner.network.named_parameters() if p.requires_grad}
+
+    class Beside(Strategy):
+        def notify(self, seam: str, *arguments: Any) -> None:
+            if seam == "after_backward":
+                seen.update(at=parameters(), g={name: g.clone() for name, g in arguments[1].items()})
+            if seam == "after_step":
+                for name, now in parameters().items():
+                    expected[name] = expected.get(name, 0.0) + (seen["at"][name] - now) * seen["g"][name]
+            if seam == "after_experience":
+                seen["path"] = {name: p.clone() for name, p in strategy.plugins["si"].path.items()}  # type: ignore[attr-defined]
+            super().notify(seam, *arguments)
+
+    learner.strategy = Beside(strategy.plugins)
+    learner.begin(data.stream[0])
+    fit(learner, config)
+    assert_same(seen["path"], expected, 1e-12)
+    assert max(float(path.abs().max()) for path in expected.values()) > 1e-4
+
+
+def test_a_run_that_skips_a_step_goes_on_as_if_never_stopped(prepared: Get) -> None:
+    """Stopped right after the skipped step: the scale and the count of skipped steps are taken over."""
+    data, config = prepared("sequence"), scaled({"si": {}})
+
+    def begun() -> Learner:
+        learner = fresh_learner(config, data)
+        spoil_a_step(learner, experience=0, step=2)
+        return learner
+
+    straight, saved = begun(), []
+    straight.begin(data.stream[0])
+
+    def save(training: dict[str, Any]) -> None:
+        saved.append(through_a_file({"learner": straight.state(), "training": training}))
+
+    fit(straight, config, callbacks=[Checkpointer(save, 3, Deaf(), None, None)])
+    resumed = begun()
+    resumed.restore(saved[0]["learner"])
+    assert (resumed.num_steps, resumed.cost.num_skipped) == (3, 1)
+    trainers: list[Trainer] = []
+    resumed.sinks = [lambda *_: trainers.append(resumed.trainer)]
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
+    assert saved[0]["training"]["precision"]["scale"] == 2.0**15, "halved by the skipped step"
+    assert trainers[0].precision_plugin.scaler.get_scale() == 2.0**15  # type: ignore[attr-defined]
+    assert resumed.cost.num_skipped == straight.cost.num_skipped == 1
+    assert_same(straight.network.state_dict(), resumed.network.state_dict())
+    assert_same(straight.strategy.state_dict(), resumed.strategy.state_dict())
+
+
+def test_the_promise_finds_a_path_that_is_not_finite() -> None:
+    promise, _ = PROMISES["a_skipped_step_leaves_no_trace"]
+    promise(Subject("si"), "token")
+    with pytest.raises(AssertionError, match="is not finite"):
+        promise(Subject(f"{__name__}.AfterEveryStep"), "token")
+
+
+def test_the_promise_finds_a_learner_that_tells_of_skipped_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learner as it was: `after_backward` and `after_step` in each step, taken or not."""
+    monkeypatch.setattr(Learner, "_usable", lambda self, gradients: True)
+    always = property(lambda self: True, lambda self, value: None)
+    monkeypatch.setattr(Learner, "_stepped", always, raising=False)
+    with pytest.raises(AssertionError, match=r"plugins\.si\.path\..* differs by nan"):
+        PROMISES["a_skipped_step_leaves_no_trace"][0](Subject("si"), "token")
