@@ -44,7 +44,7 @@ def test_a_row_of_the_matrix_is_read_and_encoded_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(json, "dumps", lambda *a, **options: encoded.append(a[0]) or dumps(*a, **options))
     grown.set_initial([{"score": 0.1}, None])
     for row, names in ((0.5, ["score"]), (0.25, ["score"]), (1.0, ["score", "f1/x"])):
-        grown.add([{"score": row}, {name: row for name in names}], {"micro_f1": row})
+        grown.add([{"score": row}, dict.fromkeys(names, row)], {"micro_f1": row})
         assert grown.to_json() == dumps(grown.to_dict(), ensure_ascii=False)
         assert grown.array().tolist() == [[value] * 2 for value in (0.5, 0.25, 1.0)[: grown.num_learnt]]
     assert [v for v in encoded if v in ([0.5, 0.5], [0.25, 0.25], [1.0, 1.0])] == [[0.5, 0.5], [0.25, 0.25], [1.0, 1.0]]
