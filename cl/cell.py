@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import resource
@@ -80,7 +81,7 @@ class CellRun:
         state = checkpoint.load_newest(self.cell.folder / checkpoint.FOLDER)
         if state is None:
             return
-        self.matrix = EvaluationMatrix.from_dict(state["matrix"])
+        self.matrix = EvaluationMatrix.from_dict(json.loads(state["matrix"]))
         self.cost, self.log_position = state["cost"], state["log_position"]
         self.learner.restore(state["learner"])
         self.training = state["training"]
@@ -128,7 +129,7 @@ class CellRun:
         state = {
             "learner": learner.state(),
             "training": training,
-            "matrix": self.matrix.to_dict(),
+            "matrix": self.matrix.to_json(),  # one text: torch looks at every plain value of a state
             "cost": self.cost,
             "log_position": self.log.position,
         }

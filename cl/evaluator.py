@@ -44,10 +44,13 @@ class Evaluator:
         groups = [shared] if shared else []
         groups += [[e] for e in which if self.store.own[e] is not None]
         counts: dict[int, Tensor] = {}
+        predicted = torch.full((len(self.store.labels),), -1)
         for group in groups:
-            predicted, seen = self._predict(network, passes(self._union(group, split)))
-            counts |= {e: self._count(e, split, predicted, seen, learnt) for e in group}
-        return counts
+            seen = self._predict(network, passes(self._union(group, split)), predicted)
+            counts |= self._count_sequences([e for e in group if self._is_sequence(e)], split, predicted, seen)
+            for e in (e for e in group if not self._is_sequence(e)):
+                counts[e] = self._count_entities(e, split, predicted, seen, learnt)
+        return {e: counts[e] for group in groups for e in group}
 
     def scores(self, experience: int, counts: Tensor) -> dict[str, float]:
         """The named scores of an experience's counts."""
@@ -68,14 +71,20 @@ class Evaluator:
         kinds = {self.experiences[e].kind for e in counts}
         pooled: dict[str, float] = {}
         for kind in sorted(kinds):
-            total: dict[str, Tensor] = {}
-            for e in (e for e in counts if self.experiences[e].kind == kind):
-                for name, count in zip(self._names(e), counts[e][:, :3], strict=True):
-                    total[name] = total.get(name, torch.zeros_like(count)) + count
-            found = scores(kind, torch.stack(list(total.values())), tuple(total))
+            found = self._pooled_scores(kind, {e: c for e, c in counts.items() if self.experiences[e].kind == kind})
             prefix = f"{kind}/" if len(kinds) > 1 else ""
             pooled |= {prefix + name: value for name, value in found.items() if name != "score"}
         return pooled
+
+    def _pooled_scores(self, kind: Kind, counts: dict[int, Tensor]) -> dict[str, float]:
+        """The scores of one kind's counts, added up by name."""
+        names = self._every_name[kind]
+        places = torch.cat([self._places[e] for e in counts])
+        total = torch.zeros(len(names), 3, dtype=torch.int64)
+        total.index_add_(0, places, torch.cat([c[:, :3] for c in counts.values()]))
+        first = torch.full((len(names),), len(places)).scatter_reduce(0, places, torch.arange(len(places)), "amin")
+        present = first.argsort()[: int((first < len(places)).sum())]  # as they first come
+        return scores(kind, total[present], [names[i] for i in present.tolist()])
 
     def _union(self, group: list[int], split: SplitName) -> Dataset:
         parts = [self.store.dataset(e, split) for e in group]
@@ -85,9 +94,8 @@ class Evaluator:
         owner = torch.full_like(distinct, len(self.experiences)).scatter_reduce(0, inverse, owners, "amin")
         return Dataset(self.store, distinct, owner, owner)
 
-    def _predict(self, network: Network, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-        """The column predicted for each word of the store (−1: none), and which rows were seen."""
-        predicted = torch.full((len(self.store.labels),), -1)
+    def _predict(self, network: Network, batches: Iterable[Batch], predicted: Tensor) -> Tensor:
+        """Which rows were seen; sets `predicted` `[words]`, of each word of the store, for theirs (else −1: none)."""
         seen = torch.zeros(len(self.store.is_token), dtype=torch.bool)
         of_windows: list[tuple[Tensor, Tensor]] = []
         was_training = network.training
@@ -105,7 +113,7 @@ class Evaluator:
         if of_windows:
             words, logits = (torch.cat(parts) for parts in zip(*of_windows, strict=True))
             predicted[words] = self._pooled(words, logits)
-        return predicted, seen
+        return seen
 
     def _pooled(self, words: Tensor, logits: Tensor) -> Tensor:
         """The class of each window's text, int64 `[N]`, from the windows' `words` `[N]` and `logits` `[N, C]`."""
@@ -114,15 +122,26 @@ class Evaluator:
         total = torch.zeros(len(texts), logits.shape[1], dtype=torch.float64)
         return total.index_add_(0, place, logits.double()).argmax(1)[place]
 
-    def _count(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor, learnt: int) -> Tensor:
+    def _count_sequences(
+        self, group: Sequence[int], split: SplitName, predicted: Tensor, seen: Tensor
+    ) -> dict[int, Tensor]:
+        """Counts of experiences of kind sequence, all at once: each has columns of its own in one wide table."""
+        if not group:
+            return {}
+        which = seen & self.store.is_first
+        rows = [rows[which[rows]] for rows in (self.store.splits[e, split] for e in group)]
+        words = self.store.word_offsets[torch.cat(rows)]  # the label of a text is its one word
+        place = torch.arange(len(group)).repeat_interleave(torch.tensor([len(each) for each in rows]))
+        gold = self.store.tables[torch.tensor(group)[place], self.store.labels[words].long()]
+        width = len(self._columns("sequence"))
+        counts = class_counts(predicted[words] + place * width, gold + place * width, width * len(group))
+        return dict(zip(group, counts.split(width), strict=True))
+
+    def _count_entities(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor, learnt: int) -> Tensor:
         rows = self.store.splits[e, split]
         rows = rows[seen[rows]]
-        if self.experiences[e].kind == "sequence":
-            rows = rows[self.store.is_first[rows]]
         words, owner = ragged(self.store.word_offsets, rows)
         gold = self.store.tables[e, self.store.labels[words].long()]
-        if self.experiences[e].kind == "sequence":
-            return class_counts(predicted[words], gold, len(self._columns("sequence")))
         outside = (self.store.own[e] or (0, 0))[0]  # what was cut off at the length limit was not found
         found = torch.where(predicted[words] < 0, outside, predicted[words])
         full = gold  # what a word is, in the columns of every type seen so far
@@ -131,6 +150,9 @@ class Evaluator:
         errors = error_counts(found, gold, full == outside, outside, self._tags(e))
         sentence = self.store.is_first[rows].cumsum(0)[owner]
         return torch.cat([entity_counts(found, gold, sentence, self._tags(e)), errors], dim=1)
+
+    def _is_sequence(self, e: int) -> bool:
+        return self.experiences[e].kind == "sequence"
 
     @cached_property
     def _every_column(self) -> dict[Kind, tuple[str, ...]]:
@@ -147,6 +169,23 @@ class Evaluator:
             if e.kind == "token"
         }
 
+    @cached_property
+    def _every_name(self) -> dict[Kind, tuple[str, ...]]:
+        """All classes or types that scores of a kind are of."""
+        names: dict[Kind, dict[str, None]] = {}
+        for e in self.experiences:
+            names.setdefault(e.kind, {}).update(dict.fromkeys(self._names(e.index)))
+        return {kind: tuple(of_kind) for kind, of_kind in names.items()}
+
+    @cached_property
+    def _places(self) -> list[Tensor]:
+        """Of each experience, where the names of its counts stand among all of its kind, int64 `[K]`."""
+        place = {kind: {name: i for i, name in enumerate(names)} for kind, names in self._every_name.items()}
+        return [
+            torch.tensor([place[e.kind][name] for name in self._names(e.index)], dtype=torch.int64)
+            for e in self.experiences
+        ]
+
     def _columns(self, kind: Kind) -> tuple[str, ...]:
         return self._every_column[kind]
 
@@ -154,4 +193,4 @@ class Evaluator:
         return self._every_tag_set[e]
 
     def _names(self, e: int) -> tuple[str, ...]:
-        return self._columns("sequence") if self.experiences[e].kind == "sequence" else self._tags(e).types
+        return self._columns("sequence") if self._is_sequence(e) else self._tags(e).types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl.files import write_text
 from cl.types import KINDS, Kind, UserError
 
 Floats = NDArray[np.float64]
 Scores = dict[str, float]
 Row = tuple[Scores | None, ...]
 NOT_A_MATRIX = (ValueError, LookupError, TypeError, AttributeError)
-
-
-class AtOnce(json.JSONEncoder):
-    """Encodes in one piece, as `dumps` does: piece by piece, as `dump` does otherwise, takes ten times as long."""
-
-    def iterencode(self, o: Any, _one_shot: bool = False) -> Iterator[str]:
-        """The text of `o`."""
-        return super().iterencode(o, _one_shot=True)
 
 
 @dataclass
@@ -44,6 +37,10 @@ class EvaluationMatrix:
     rows: list[Row] = field(default_factory=list)
     initial: Row | None = None
     pooled: list[Scores | None] = field(default_factory=list)
+    # What the rows say by name, read once a row: a run asks for all of it after each experience.
+    _tables: dict[str, list[list[float | None]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _texts: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _named: list[set[str]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def add(self, row: Sequence[Scores | None], pooled: Scores | None = None) -> None:
         """Append the scores on each of the `T` experiences after learning the next one."""
@@ -67,11 +64,12 @@ class EvaluationMatrix:
     @property
     def score_names(self) -> tuple[str, ...]:
         """The names of all scores of any cell, sorted after `score`, which is always there."""
-        return _names([{"score": math.nan}, *(cell for row in (*self.rows, self.initial or ()) for cell in row)])
+        self._named += [_names(row) for row in self.rows[len(self._named) :]]
+        return _score_first({"score"}.union(*self._named, _names(self.initial or ())))
 
     def array(self, name: str = "score") -> Floats:
         """R of the score `name`: float64 `[num_learnt, T]`, NaN where it was not measured."""
-        return np.array([_values(row, name) for row in self.rows]).reshape(self.num_learnt, len(self.names))
+        return np.array(self._table(name), dtype=np.float64).reshape(self.num_learnt, len(self.names))
 
     def initial_array(self, name: str = "score") -> Floats | None:
         """The score `name` before any training: float64 `[T]`, NaN where it was not measured; None without."""
@@ -80,21 +78,51 @@ class EvaluationMatrix:
     @property
     def pooled_names(self) -> tuple[str, ...]:
         """The names of all pooled scores, `score` first, then sorted; none where nothing was pooled."""
-        return _names(self.pooled)
+        return _score_first(_names(self.pooled))
 
     def pooled_array(self, name: str = "score") -> Floats:
         """The pooled score `name` after each learnt experience: float64 `[num_learnt]`, NaN where not measured."""
         return _values(self.pooled, name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one table a score, null where it was not measured."""
-        kinds = zip(self.names, self.kinds, strict=True)
+        """Plain JSON values, one table a score, null where it was not measured. The tables are not to be changed."""
         return {
-            "experiences": [{"index": i, "name": name, "kind": kind} for i, (name, kind) in enumerate(kinds)],
-            "scores": {name: [_column(row, name) for row in self.rows] for name in self.score_names},
-            "initial": None if self.initial is None else {n: _column(self.initial, n) for n in self.score_names},
-            "pooled": {name: _column(self.pooled, name) for name in self.pooled_names},
+            "experiences": self._experiences(),
+            "scores": {name: self._table(name) for name in self.score_names},
+            "initial": self._initial(),
+            "pooled": self._pooled(),
         }
+
+    def to_json(self) -> str:
+        """`to_dict` as a text, to which each row adds its own."""
+        tables = (f"{_json(name)}: [{', '.join(self._rows_as_text(name))}]" for name in self.score_names)
+        parts = {
+            "experiences": _json(self._experiences()),
+            "scores": f"{{{', '.join(tables)}}}",
+            "initial": _json(self._initial()),
+            "pooled": _json(self._pooled()),
+        }
+        return f"{{{', '.join(f'{_json(name)}: {text}' for name, text in parts.items())}}}"
+
+    def _experiences(self) -> list[dict[str, Any]]:
+        kinds = zip(self.names, self.kinds, strict=True)
+        return [{"index": i, "name": name, "kind": kind} for i, (name, kind) in enumerate(kinds)]
+
+    def _initial(self) -> dict[str, list[float | None]] | None:
+        return None if self.initial is None else {name: _column(self.initial, name) for name in self.score_names}
+
+    def _pooled(self) -> dict[str, list[float | None]]:
+        return {name: _column(self.pooled, name) for name in self.pooled_names}
+
+    def _table(self, name: str) -> list[list[float | None]]:
+        table = self._tables.setdefault(name, [])
+        table += [_column(row, name) for row in self.rows[len(table) :]]
+        return table
+
+    def _rows_as_text(self, name: str) -> list[str]:
+        texts = self._texts.setdefault(name, [])
+        texts += map(_json, self._table(name)[len(texts) :])
+        return texts
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EvaluationMatrix:
@@ -114,13 +142,7 @@ class EvaluationMatrix:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON to `path` such that a crash leaves the old file or the new one, never a part of it."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, ensure_ascii=False, allow_nan=False, cls=AtOnce)
-            file.flush()
-            os.fsync(file.fileno())  # the rename must not reach the disk before the text does
-        os.replace(temporary, path)
+        write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EvaluationMatrix:
@@ -140,9 +162,16 @@ def _measured(scores: Scores | None) -> Scores | None:
     return {name: value for name, value in (scores or {}).items() if not math.isnan(value)} or None
 
 
-def _names(cells: Iterable[Scores | None]) -> tuple[str, ...]:
-    names = {name for cell in cells for name in cell or ()}
+def _names(cells: Iterable[Scores | None]) -> set[str]:
+    return {name for cell in cells for name in cell or ()}
+
+
+def _score_first(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (name != "score", name)))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _column(cells: Sequence[Scores | None], name: str) -> list[float | None]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
+import torch
 
 from cl import evaluator as evaluator_module
 from cl.build import _training_words, build_backbone, build_learner, prepare
 from cl.callbacks import BestEpoch
+from cl.evaluation import matrix as matrix_module
+from cl.evaluation.matrix import EvaluationMatrix
 from cl.models import backbone
 from cl.streams import scenarios
 from cl.streams.stream import Stream
@@ -28,6 +34,33 @@ def test_columns_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({evaluator._columns("sequence") for _ in range(5)}) == 1
     assert len(evaluator._names(3)) == 12
     assert len(calls) == 1
+
+
+def test_a_row_of_the_matrix_is_read_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its table and its text are asked for after each experience: earlier rows are known by then."""
+    grown, read, encoded = EvaluationMatrix(("a", "b"), ("sequence", "token")), [], []
+    column, dumps = matrix_module._column, json.dumps
+    monkeypatch.setattr(matrix_module, "_column", lambda cells, name: read.append(name) or column(cells, name))
+    monkeypatch.setattr(json, "dumps", lambda *a, **options: encoded.append(a[0]) or dumps(*a, **options))
+    grown.set_initial([{"score": 0.1}, None])
+    for row, names in ((0.5, ["score"]), (0.25, ["score"]), (1.0, ["score", "f1/x"])):
+        grown.add([{"score": row}, dict.fromkeys(names, row)], {"micro_f1": row})
+        assert grown.to_json() == dumps(grown.to_dict(), ensure_ascii=False)
+        assert grown.array().tolist() == [[value] * 2 for value in (0.5, 0.25, 1.0)[: grown.num_learnt]]
+    assert [v for v in encoded if v in ([0.5, 0.5], [0.25, 0.25], [1.0, 1.0])] == [[0.5, 0.5], [0.25, 0.25], [1.0, 1.0]]
+    assert np.isnan(grown.array("f1/x")[:2]).all()
+    assert EvaluationMatrix.from_dict(json.loads(grown.to_json())) == grown
+
+
+def test_pooled_counts_add_up_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of experiences, a kind is scored once."""
+    evaluator, calls = prepare(tiny_config(), many_classes()).evaluator, []
+    scores = evaluator_module.scores
+    monkeypatch.setattr(evaluator_module, "scores", lambda *a: calls.append(a) or scores(*a))
+    counts = {e: torch.eye(12, dtype=torch.int64)[:, [e] * 3] for e in range(12)}
+    assert evaluator.pooled(counts)["accuracy"] == 1.0
+    (call,) = calls
+    assert call[1].tolist() == [[1, 1, 1]] * 12
 
 
 def test_words_of_a_shared_corpus_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +92,7 @@ class Scored:
         self.plan = type("Plan", (), {"steps_per_epoch": 1})
         self.experience = type("Experience", (), {"index": 0})
         self.network = type("Network", (), {"state_dict": dict})
+        self.ends_epoch = True
         self.record = self.recorded.append
 
     def evaluate(self, split: str, which: list[int]) -> tuple[list[dict[str, float]], dict[str, float]]:
