@@ -135,7 +135,7 @@ class Evaluator:
         gold = self.store.tables[torch.tensor(group)[place], self.store.labels[words].long()]
         width = len(self._columns("sequence"))
         counts = class_counts(predicted[words] + place * width, gold + place * width, width * len(group))
-        return dict(zip(group, counts.split(width), strict=True))
+        return dict(zip(group, torch.split(counts, width), strict=True))
 
     def _count_entities(self, e: int, split: SplitName, predicted: Tensor, seen: Tensor, learnt: int) -> Tensor:
         rows = self.store.splits[e, split]
