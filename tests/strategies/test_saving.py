@@ -192,7 +192,7 @@ def local() -> Any:
         ({((1,),): 1}, "a dict with the key ((1,),) cannot be saved"),
         (local(), "local.<locals>.Local cannot be saved: it must stand at the top of a module"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_would_not_come_back_is_refused_by_name(value: Any, why: str) -> None:
     """At the first saving, wherever it stands: with the plugin's and the field's names."""
