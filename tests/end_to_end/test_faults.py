@@ -63,7 +63,7 @@ def test_no_space_for_a_checkpoint(cl_command: Run, folder: Path) -> None:
     assert read(cell / "metrics.json")["status"] == "failed"
     state = checkpoint.load_newest(cell / "checkpoints")
     assert state is not None
-    assert len(state["matrix"]["scores"]["score"]) == 1
+    assert len(json.loads(state["matrix"])["scores"]["score"]) == 1
 
     (folder / "limited.py").write_text(LIMITED.replace("== 1", "== -1"))
     import sys

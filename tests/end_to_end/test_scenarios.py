@@ -59,7 +59,10 @@ N = "{name: n, kind: token, format: columns, train: n.txt}"
     ],
 )
 def test_scenarios(cl_command: Run, data: Path, stream: str, names: list[str]) -> None:
-    code, output = cl_command("run", "tiny.yaml", f"stream={{{stream}}}", "strategies={r: {replay: {capacity: 6}}}")
+    (data / "any.yaml").write_text((data / "tiny.yaml").read_text().replace("\nstream:", "\nx-stream:"))
+    code, output = cl_command(
+        "run", "any.yaml", "run.dir=runs/tiny", f"stream={{{stream}}}", "strategies={r: {replay: {capacity: 6}}}"
+    )
     assert code == 0, output
     matrix = json.loads((data / "runs/tiny/r/seed0/matrix.json").read_text())
     assert [experience["name"] for experience in matrix["experiences"]] == names
