@@ -48,7 +48,7 @@ def test_the_network_of_an_experience_answers_as_it_did_then(prepared: Get, stre
     """To the last bit, where finetuning answers otherwise."""
     data = prepared(stream)
     kind = data.stream[0].kind
-    batch = collate(data.evaluator.store.dataset(0, "test"), 0, training=False)
+    batch = collate(data.evaluator.store.dataset(0, "test"), len(data.stream) - 1, training=False)
     said = {}
     for name, plugins in (("finetuned", {}), ("independent", {"independent": {}})):
         for num_experiences in (1, len(data.stream)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
@@ -83,7 +84,8 @@ def test_pooled_scores_are_those_of_all_types_seen_on_the_whole_test_set() -> No
         learner = train(prepared, configured("token", {"joint": {}}), num_experiences=learnt + 1).learner
         evaluator = prepared.evaluator
         data = evaluator.store.dataset(0, "test")
-        predicted, _ = evaluator._predict(learner.network, learner.each(data, 16))
+        predicted = torch.full((len(evaluator.store.labels),), -1)
+        evaluator._predict(learner.network, learner.each(data, 16), predicted)
         columns = evaluator._columns("token")
         offsets = evaluator.store.word_offsets
         words = [[columns[c] for c in predicted[offsets[row] : offsets[row + 1]]] for row in data.rows]
