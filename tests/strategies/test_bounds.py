@@ -43,7 +43,7 @@ def test_what_an_independent_network_has_learnt_stays(prepared: Get, stream: str
             assert differing <= {"from_outside"}
 
 
-@pytest.mark.parametrize("stream", ["sequence", "token"])
+@pytest.mark.parametrize("stream", ["sequence", "token", "mixed"])
 def test_the_network_of_an_experience_answers_as_it_did_then(prepared: Get, stream: str) -> None:
     """To the last bit, where finetuning answers otherwise."""
     data = prepared(stream)
