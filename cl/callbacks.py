@@ -132,7 +132,7 @@ class Checkpointer(AfterStep):
             self.last = time.monotonic()
             self.wait = max(self.SHORTEST, (self.last - started) / self.SHARE)
         if learner.stopping:
-            raise Stopped
+            raise Stopped(self.stop.reason)
 
     def _due(self, learner: Learner) -> bool:
         if self.every_steps:

@@ -68,12 +68,12 @@ class CellRun:
         )
 
     def run(self) -> None:
-        """From where the checkpoint stands to the end of the stream. Raises `Stopped` where that was asked for."""
+        """From where the checkpoint stands to the end of the stream. Raises `Stopped` if asked to, before that end."""
         with self._recording():
             for experience in self.experiences[self.matrix.num_learnt :]:
                 self._learn(experience)
-                if on_any(self.stop.made):
-                    raise Stopped
+                if experience is not self.experiences[-1] and on_any(self.stop.made):
+                    raise Stopped(self.stop.reason)
             self.state = FINISHED
 
     def restore(self) -> None:

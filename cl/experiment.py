@@ -110,7 +110,7 @@ def _run(grid: Grid) -> None:
                 raise SystemExit(0) from stop  # as agreed: a launcher must not take it for a failure and kill rank 0
             if grid.cells[0].folder.exists():
                 again = grid.folder if grid.compares else grid.cells[0].folder
-                _say(console, f"interrupted; go on with: cl resume {again}")
+                _say(console, f"{str(stop) or 'interrupted'}; go on with: cl resume {again}")
             raise KeyboardInterrupt from stop
         if grid.compares and is_first() and len(failed) < len(grid.cells):
             _compare(grid.folder, console)
@@ -142,7 +142,9 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Co
     with stop.listening(), freed_memory_kept(), closing(_free(cells, console)) as free:
         for cell in free:
             try:
-                _run_one(CellRun(cell, prepared, console, notices, stop), anew, stop)
+                _run_one(CellRun(cell, prepared, console, notices, stop), anew)
+                if cell is not cells[-1] and on_any(stop.made):  # while the cell came to its end
+                    raise Stopped(stop.reason)
             except UserError:
                 raise
             except Exception as error:
@@ -177,12 +179,10 @@ def _free(cells: Sequence[Cell], console: Console) -> Generator[Cell]:
         _say(console, f"left to other processes, which are running them: {', '.join(busy)}")
 
 
-def _run_one(run: CellRun, anew: bool, stop: StopRequest) -> None:
+def _run_one(run: CellRun, anew: bool) -> None:
     if not anew:  # whether rank 0 has come to delete the old checkpoints or not
         run.restore()
     run.run()
-    if on_any(stop.made):  # while the cell came to its end
-        raise Stopped
 
 
 def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
@@ -202,7 +202,7 @@ def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
                 process.terminate()  # it saves, and ends as interrupted
                 code = process.wait()
         if code == 130:
-            raise Stopped
+            raise Stopped(clock.reason)
         if code == 2:
             raise SystemExit(2)  # the mistake was told
         if code:

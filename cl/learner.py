@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +26,12 @@ from cl.strategies.functional import cross_entropy, parameters_of, without_autoc
 from cl.strategies.plugin import Strategy
 from cl.types import Batch, Experience, SplitName, Step
 
+log = logging.getLogger(__name__)
 Row = list[dict[str, float] | None]
 
 
 class Diverged(RuntimeError):
-    """A loss term is not finite."""
+    """A loss term is not finite, or no gradient of an experience was."""
 
 
 @dataclass
@@ -154,6 +156,7 @@ class Learner(LightningModule):
 
     def on_train_end(self) -> None:
         self.cost.train_seconds += self.lap()
+        self._tell_of_skipped_steps()
         self.strategy.notify("after_experience", self, self.experience)
         self.cost.plugin_seconds += self.lap()
         self.row, self.pooled = self.evaluate("test")
@@ -319,6 +322,17 @@ class Learner(LightningModule):
 
     def _note_step(self, *args: object) -> None:
         self._stepped = True
+
+    def _tell_of_skipped_steps(self) -> None:
+        if not self.cost.num_skipped:
+            return
+        told = (
+            f"experience {self.experience.index} ({self.experience.name}): {self.cost.num_skipped} of {self.num_steps} "
+            "steps were skipped, since float16 could not hold their gradients"
+        )
+        if self.cost.num_skipped == self.num_steps:
+            raise Diverged(f"{told}: nothing was learnt. Take trainer.precision=bf16-mixed or 32-true")
+        log.warning(told)
 
     def _log_terms(self) -> None:
         terms = {name: float(value) for name, value in self.sum(self._terms).items()}

@@ -23,7 +23,7 @@ class Stopped(BaseException):
 class StopRequest:
     """Remembers a request to stop until the next moment at which stopping loses nothing.
 
-    A second SIGINT stops at once. Outside the main thread, where Python allows no handlers, nothing is heard.
+    A second SIGINT stops at once. Outside the main thread Python allows no signal handlers: signals are ignored there.
     `tell`: is called at each request. `max_time`: so long after now it counts as made by itself.
     """
 
@@ -40,6 +40,11 @@ class StopRequest:
     def out_of_time(self) -> bool:
         """Whether the time is over."""
         return self.seconds_left == 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why to stop, in words."""
+        return "trainer.max_time is over" if self.out_of_time and not self.asked else "interrupted"
 
     @property
     def seconds_left(self) -> float | None:

@@ -30,6 +30,11 @@ def cores_are_scarce(loads: Path = Path("/proc/loadavg")) -> bool:
     """Whether more threads want a core just now, this one included, than there are. Linux alone can tell."""
     try:
         running = int(loads.read_text().split()[3].split("/")[0])
-    except OSError:
+    except (OSError, ValueError, IndexError):
         return False
-    return running > (os.cpu_count() or 1)
+    return running > num_cores()
+
+
+def num_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cl.build import Prepared
 from cl.callbacks import Checkpointer
-from cl.learner import Learner
+from cl.learner import Diverged, Learner
 from cl.strategies.plugin import Gradients, Plugin, Strategy
 from cl.strategies.si import SI
 from cl.testing.promises import PROMISES, Subject
@@ -80,6 +80,27 @@ def test_plugins_are_told_of_the_steps_that_were_taken(prepared: Get, accumulate
     assert (learner.num_steps, learner.total_steps) == (6, 6)
     assert (learner.cost.num_steps, learner.cost.num_skipped) == (6, 1)
     assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6]
+
+
+def test_skipped_steps_are_told(prepared: Get, caplog: pytest.LogCaptureFixture) -> None:
+    data, config = prepared("sequence"), scaled({})
+    learner = fresh_learner(config, data)
+    for step in (1, 4):
+        spoil_a_step(learner, experience=0, step=step)
+    learner.begin(data.stream[0])
+    fit(learner, config)
+    assert (learner.cost.num_skipped, learner.num_steps) == (2, 6)
+    assert "experience 0 (books): 2 of 6 steps were skipped, since float16 could not hold" in caplog.text
+
+
+def test_an_experience_of_skipped_steps_alone_is_no_result(prepared: Get) -> None:
+    data, config = prepared("sequence"), scaled({})
+    learner = fresh_learner(config, data)
+    for step in range(6):
+        spoil_a_step(learner, experience=0, step=step)
+    learner.begin(data.stream[0])
+    with pytest.raises(Diverged, match=r"6 of 6 steps were skipped.*: nothing was learnt\. Take trainer\.precision"):
+        fit(learner, config)
 
 
 def test_without_a_skipped_step_the_scaler_changes_nothing(prepared: Get) -> None:

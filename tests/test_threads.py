@@ -33,7 +33,7 @@ def test_what_the_user_set_holds(name: str) -> None:
 def test_cores_are_scarce_where_more_threads_want_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: int, scarce: bool
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(threads, "num_cores", lambda: 4)
     (tmp_path / "loadavg").write_text(f"0.21 0.30 0.33 {running}/512 4711\n")
     assert threads.cores_are_scarce(tmp_path / "loadavg") is scarce
     assert not threads.cores_are_scarce(tmp_path / "missing")

@@ -163,7 +163,7 @@ class Strategy:
         if seam == "on_batch":
             self.writers = Writers()  # of the labels of the step that begins
         for name, plugin in self._on(seam):
-            call = partial(_call, name, seam, getattr(plugin, seam), learner)
+            call = partial(_piped, name, seam, getattr(plugin, seam), learner)
             if len(self.plugins) > 1 and isinstance(value, Batch | Step):
                 value = self.writers.watched(name, value, call)
             else:
@@ -203,16 +203,26 @@ class Writers:
     def watched(self, name: str, value: T, change: Callable[[T], T]) -> T:
         """What a plugin's `change` makes of a batch or a step; others' weights are multiplied by those it sets.
 
-        Raises `PluginError` for a second plugin that writes the labels of a kind.
+        Raises `PluginError` for a second plugin that writes the labels of a kind, and for one that loses a kind.
         """
-        targets = _targets(value)
-        weights = {kind: of_kind.weights for kind, of_kind in targets.items()}
-        labels = {kind: (of_kind.labels, of_kind.labels._version) for kind, of_kind in targets.items()}
-        value = change(_with_weights(value, dict.fromkeys(weights)))
-        for kind, of_kind in _targets(value).items():
-            if kind in labels and _rewritten(*labels[kind], of_kind.labels):
+        before = _targets(value)
+        versions = {kind: targets.labels._version for kind, targets in before.items()}
+        value = change(_with_weights(value, dict.fromkeys(before)))
+        after = _targets(value)
+        if missing := before.keys() - after.keys():
+            raise PluginError(
+                f"plugin {name!r} has dropped the targets of kind {', '.join(sorted(missing))}: keep them"
+            )
+        weights: dict[Kind, Tensor | None] = {}
+        for kind, old in before.items():
+            new = after[kind]
+            if new.weights is not None and len(new.weights) != len(new):
+                raise PluginError(f"plugin {name!r} gives {len(new.weights)} weights to {len(new)} targets ({kind})")
+            places = _places(old, new)
+            if versions[kind] != old.labels._version or _rewritten(old.labels, new.labels, places):
                 self._note(kind, name)
-        return _with_weights(value, {k: _product(w, _targets(value)[k].weights) for k, w in weights.items()})
+            weights[kind] = _product(old.weights, new.weights, places)
+        return _with_weights(value, weights)
 
     def _note(self, kind: Kind, name: str) -> None:
         if (first := self.names.setdefault(kind, name)) != name:
@@ -240,16 +250,36 @@ def _with_weights(value: T, weights: Mapping[Kind, Tensor | None]) -> T:
     return replace(value, outputs=value.outputs | outputs)
 
 
-def _product(given: Tensor | None, more: Tensor | None) -> Tensor | None:
+def _places(old: Targets, new: Targets) -> Tensor | None:
+    """Where each of the new targets stood among the old ones, −1 for one that has joined; None if all are as they were.
+
+    Most plugins change nothing or add at the end; one that leaves examples out is found by the numbers of the words.
+    """
+    if new.words is old.words:
+        return None
+    if len(new) >= len(old) and torch.equal(new.words[: len(old)], old.words):
+        places = torch.arange(len(new), device=new.words.device)
+        return places.masked_fill(places >= len(old), -1)
+    order = old.words.argsort(stable=True)
+    words = old.words[order]
+    found = torch.searchsorted(words, new.words).clamp(max=len(words) - 1)
+    return torch.where(words[found] == new.words, order[found], -1)
+
+
+def _product(given: Tensor | None, more: Tensor | None, places: Tensor | None) -> Tensor | None:
+    """Weights that a plugin gives times those that were there, in their new places; 1 for what has joined."""
+    if given is not None and places is not None:
+        given = torch.where(places < 0, 1.0, given[places.clamp(min=0)]) if len(given) else given.new_ones(len(places))
     if given is None or more is None:
         return given if more is None else more
-    joined = len(more) - len(given)  # examples that the plugin has added count as it says
-    return more * torch.cat([given, given.new_ones(joined)])
+    return given * more
 
 
-def _rewritten(old: Tensor, version: int, new: Tensor) -> bool:
-    """Whether labels are others than they were; more may have joined at the end."""
-    return old._version != version or (new is not old and not torch.equal(new[: len(old)], old))
+def _rewritten(old: Tensor, new: Tensor, places: Tensor | None) -> bool:
+    """Whether the labels of targets that were there are others now."""
+    if places is None:
+        return new is not old and not torch.equal(new, old)
+    return not torch.equal(new[places >= 0], old[places[places >= 0]])
 
 
 def stored_bytes(state: Any) -> int:
@@ -266,6 +296,13 @@ def _call(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> 
         return function(*arguments)
     except Exception as error:
         raise PluginError(f"plugin {name!r} failed in {seam}: {type(error).__name__}: {error}") from error
+
+
+def _piped(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> T:
+    value = _call(name, seam, function, *arguments)
+    if value is None:
+        raise PluginError(f"plugin {name!r} returned nothing in {seam}: return what the next plugin gets")
+    return value
 
 
 def _packed(plugin: Plugin, name: str) -> Any:

@@ -89,7 +89,6 @@ def _found(path: str) -> Any:
 
 def _made(cls: type, values: dict[str, Any]) -> Any:
     made = cls(**{f.name: values[f.name] for f in fields(cls) if f.init})
-    for f in fields(cls):
-        if not f.init:
-            object.__setattr__(made, f.name, values[f.name])
+    for f in fields(cls):  # all of them: `__post_init__` may have changed what was given
+        object.__setattr__(made, f.name, values[f.name])
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
@@ -93,22 +93,27 @@ def prove(plugin: str | type[Plugin], *, ranks: bool = True, **options: Any) -> 
     assert not broken, f"{name} breaks {len(broken)} promises:\n" + "\n".join(broken)
 
 
+# As short as shows each thing once: something old of each kind, a second epoch, accumulation, dropout.
+ON_RANKS = (
+    Spec("sequence", {}, num_experiences=2),
+    Spec("token", {}, num_experiences=2),
+    Spec("own", {}, num_experiences=3),
+    Spec("mixed", {}, num_experiences=3, max_epochs=2),
+    Spec("mixed", {}, num_experiences=2, accumulate=2),
+    Spec("mixed", {}, num_experiences=2, dropout=0.2),
+)
+
+
 def prove_on_ranks(subjects: list[Subject]) -> list[str]:
     """Trains each in two processes, on every stream, and says what differs from one process or between the two."""
-    specs = [
-        Spec(stream, subject.strategy(), accumulate, dropout)
-        for subject in subjects
-        for stream in KINDS
-        for accumulate, dropout in ((1, 0.0), (2, 0.0), (1, 0.2))
-        if stream == "mixed" or (accumulate, dropout) == (1, 0.0)
-    ]
+    specs = [replace(spec, plugins=subject.strategy()) for subject in subjects for spec in ON_RANKS]
     broken = []
     for spec, first, second in zip(specs, *on_two_ranks(specs), strict=True):
         where = f"two ranks ({next(iter(spec.plugins))}, {spec.stream}, accumulation {spec.accumulate})"
         try:
             assert_same(first, second)
             if not spec.dropout:  # with dropout two ranks draw other masks than one, and must still agree
-                alone = _trained(spec.stream, json.dumps(spec.plugins), 3)
+                alone = _trained(spec.stream, json.dumps(spec.plugins), spec.num_experiences, spec.max_epochs)
                 assert_same({"weights": alone.weights, "plugins": alone.plugins}, first["end"], TOLERANCE)
                 assert alone.rows == first["rows"], "the scores differ"
         except AssertionError as error:
@@ -121,6 +126,8 @@ def _why(promise: str, subject: Subject, stream: str) -> str:
         PROMISES[promise][0](subject, stream)
     except AssertionError as error:
         return str(error) or "an assertion failed"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return ""
 
 
@@ -134,7 +141,7 @@ def _promise(*streams: str) -> Callable[[Promise], Promise]:
 
 @_promise(*KINDS)
 def split_invariance(subject: Subject, stream: str) -> None:
-    """One global batch gives one update, however many micro-batches it is dealt to (3 do not divide 8)."""
+    """One global batch gives one update, however many micro-batches it is dealt to (3 do not divide its size)."""
     whole = _plain(subject, stream)
     dealt = train(prepared(stream), configured(stream, subject.strategy(), accumulate=3))
     assert_same(whole.weights, dealt.weights, TOLERANCE)
@@ -194,7 +201,9 @@ def its_term_can_be_descended(subject: Subject, stream: str) -> None:
     if stream == "sequence" and not found:
         return  # it acts on tokens alone
     assert found, "its term never has a gradient other than zero"
-    assert min(found) > 0.5, f"along its gradient the term changes at {min(found)} times the gradient's norm, not at 1"
+    # Not exactly 1 where a method takes a part of its term for constant, as fgm and cfner do.
+    for slope in (min(found), max(found)):
+        assert 1 / 3 < slope < 3, f"along its gradient the term changes at {slope} times the gradient's norm, not at 1"
 
 
 @_promise("mixed", "own")
@@ -272,10 +281,24 @@ COMPOSED: dict[str, dict[str, Any]] = {
 
 @_promise(*COMPOSED)
 def it_composes_or_is_refused(subject: Subject, stream: str) -> None:
-    """With every listed plugin: in either order the same, or refused with a reason."""
-    for name in STRATEGIES:
+    """With a listed plugin of each kind: in either order the same, or refused with a reason."""
+    for name in distinct(STRATEGIES):
         if name != subject.name:
             composes(subject, Subject.listed(name), stream)
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Of these listed plugins, the first of each kind."""
+    first: dict[object, str] = {}
+    for name in names:
+        first.setdefault(kind_of(name), name)
+    return list(first.values())
+
+
+def kind_of(name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What decides how a listed plugin gets on with others: what of `Plugin` it fills in, and its traits."""
+    plugin = STRATEGIES[name]
+    return frozenset(seam for seam in vars(Plugin) if overrides(plugin, seam)), plugin.traits
 
 
 def composes(subject: Subject, other: Subject, stream: str) -> None:

@@ -22,10 +22,12 @@ SECONDS = 600
 
 @dataclass(frozen=True)
 class Spec:
-    """What to train: a stream of `cl.testing.tiny`, a strategy, how a batch is dealt, and dropout."""
+    """What to train: experiences of a stream of `cl.testing.tiny`, a strategy, how a batch is dealt, and dropout."""
 
     stream: str
     plugins: dict[str, Any]
+    num_experiences: int
+    max_epochs: int = 1
     accumulate: int = 1
     dropout: float = 0.0
 
@@ -65,8 +67,9 @@ def main() -> None:
     folder, rank = Path(sys.argv[1]), int(sys.argv[2])
     ends = []
     for spec in (Spec(**values) for values in json.loads((folder / "specs.json").read_text())):
-        config = configured(spec.stream, spec.plugins, spec.accumulate, devices=2, strategy="ddp")
+        ranks = {"devices": 2, "strategy": "ddp", "max_epochs": spec.max_epochs}
+        config = configured(spec.stream, spec.plugins, spec.accumulate, **ranks)
         config = replace(config, network=replace(config.network, dropout=spec.dropout))
-        end = train(prepared(spec.stream), config, num_experiences=3)
+        end = train(prepared(spec.stream), config, num_experiences=spec.num_experiences)
         ends.append({"end": {"weights": end.weights, "plugins": end.plugins}, "rows": end.rows})
     torch.save(ends, folder / f"rank{rank}.pt")

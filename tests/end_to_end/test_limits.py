@@ -33,6 +33,17 @@ class Slow(Plugin):
         clock.write_text(str(float(clock.read_text()) + 5 * 3600))
 
 
+@dataclass
+class SlowEnd(Slow):
+    """Five hours, and all of them after the last step."""
+
+    def before_experience(self, learner, experience):
+        pass
+
+    def after_experience(self, learner, experience):
+        super().before_experience(learner, experience)
+
+
 class Counting(Callback):
     """Writes down each fit that it sees, and what it is."""
 
@@ -59,7 +70,7 @@ def test_a_run_whose_time_is_over_goes_on_as_if_it_had_never_stopped(cl_command:
     """A millisecond a command: each takes a step at least, and says how to go on."""
     options = (FIRST, "run.dir=out", *TWO_EXPERIENCES, "trainer.max_time={milliseconds: 1}")
     code, output = cl_command("run", "tiny.yaml", *options)
-    assert code == 130 and output.rstrip().endswith("interrupted; go on with: cl resume out")
+    assert code == 130 and output.rstrip().endswith("trainer.max_time is over; go on with: cl resume out")
     assert "Traceback" not in output
     cell = folder / "out" / "first" / "seed0"
     state = read(cell / "state.json")
@@ -69,7 +80,7 @@ def test_a_run_whose_time_is_over_goes_on_as_if_it_had_never_stopped(cl_command:
     while cl_command("resume", "out")[0] == 130:
         times += 1
         assert times < 12, "it stops without a step"
-    assert times >= 4, "two experiences of two steps"
+    assert times >= 3, "two experiences of two steps: when the last is taken, all is learnt"
     assert read(cell / "state.json")["name"] == "finished"
     assert (folder / "out" / "report.html").exists()
 
@@ -91,6 +102,18 @@ def test_the_time_is_that_of_the_command(
     assert cl_command("resume", "out")[0] == 130  # the third takes no five hours again
     assert read(folder / "out" / "slow" / "seed0" / "state.json")["name"] == "finished"
     assert read(folder / "out" / "then" / "seed0" / "state.json")["num_learnt"] == 2
+
+
+def test_a_time_that_is_over_when_all_is_learnt_interrupts_nothing(
+    cl_command: Run, folder: Path, mine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the third experience of the last cell: what is left is the report."""
+    (folder / "clock").write_text("1000")
+    monkeypatch.setattr("cl.signals.time", SimpleNamespace(monotonic=lambda: float(Path("clock").read_text())))
+    slow = "strategies={slow: {mine.SlowEnd: {}}}"
+    assert cl_command("run", "tiny.yaml", slow, "run.dir=out", "trainer.max_time='00:12:00:00'")[0] == 0
+    assert read(folder / "out" / "slow" / "seed0" / "state.json")["name"] == "finished"
+    assert (folder / "out" / "report.html").exists()
 
 
 @pytest.mark.parametrize("value", ["'12:00:00'", "3600", "{hour: 1}"])

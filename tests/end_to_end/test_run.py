@@ -143,14 +143,14 @@ def test_the_best_epoch_outlives_an_interrupt(cl_command: Run, folder: Path, mon
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_an_interrupt(cl_command: Run, folder: Path, step: int) -> None:
-    """In mid-experience, and in its last step."""
+    """In mid-experience, and in the last step of all, after which nothing of this cell is left to do."""
     (folder / "interrupted").write_text(str(step))
     code, output = cl_command("run", "tiny.yaml", "run.dir=out", FRAGILE)
     assert code == 130
     assert output.rstrip().endswith("interrupted; go on with: cl resume out")
     assert "Traceback" not in output
     cell = folder / "out" / "fragile" / "seed0"
-    assert read(cell / "state.json")["name"] == "interrupted"
+    assert read(cell / "state.json")["name"] == ("finished" if step else "interrupted")
     other = folder / "out" / "finetune" / "seed0" / "state.json"
     assert read(other)["name"] == "waiting"
 

@@ -150,7 +150,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only these mutants (default: all)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     asked = parser.parse_args()
-    chosen = [mutant for mutant in mutants() if not asked.names or mutant.name in asked.names]
+    every = {mutant.name: mutant for mutant in mutants()}
+    if unknown := set(asked.names) - every.keys():
+        parser.error(f"{LIST.name} has no {', '.join(sorted(unknown))}")
+    chosen = [every[name] for name in asked.names or every]
     for mutant in chosen:  # before anything runs
         mutant.apply((ROOT / mutant.file).read_text(encoding="utf-8"))
     os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}

@@ -153,11 +153,51 @@ def test_the_weights_of_one_plugin_and_of_another_kind_stay() -> None:
 
 def test_weights_of_examples_that_join_later_are_their_own() -> None:
     strategy = Strategy({"weighs": SetsWeightsOfTheBatch((2.0, 3.0)), "adds": Adds()})
-    assert through(strategy, {"token": targets([1, 2])}).outputs["token"].targets.weights is not None
+    found = through(strategy, {"token": targets([1, 2])})
+    assert found.outputs["token"].targets.weights.tolist() == [2.0, 3.0, 1.0]  # type: ignore[union-attr]
     one, two = SetsWeightsOfTheBatch((2.0, 3.0)), SetsWeightsOfTheBatch((10.0, 10.0, 7.0))
     two.on_batch = lambda learner, batch: SetsWeightsOfTheBatch.on_batch(two, learner, Adds().on_batch(learner, batch))  # type: ignore[method-assign]
     found = through(Strategy({"one": one, "two": two}), {"token": targets([1, 2])})
     assert found.outputs["token"].targets.weights.tolist() == [20.0, 30.0, 7.0]  # type: ignore[union-attr]
+
+
+class LeavesOut(Plugin):
+    """Drops the first example of a batch."""
+
+    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+        old = batch.targets["token"]
+        names = ("rows", "positions", "labels", "words")
+        fewer = replace(old, **{name: getattr(old, name)[1:] for name in names})
+        return replace(batch, targets=batch.targets | {"token": fewer})
+
+
+def test_an_example_that_is_left_out_takes_its_weight_with_it() -> None:
+    """And to leave it out writes no label."""
+    strategy = Strategy({"weighs": SetsWeightsOfTheBatch((2.0, 3.0)), "fewer": LeavesOut(), "labels": Labels(1)})
+    found = through(strategy, {"token": targets([1, 2])}).outputs["token"].targets
+    assert found.weights is not None and found.weights.tolist() == [3.0]
+    assert found.labels.tolist() == [1]
+
+
+def test_mistakes_of_a_plugin_name_it() -> None:
+    class Forgets(Plugin):
+        def on_step(self, learner: Any, step: Step) -> Step:
+            return None  # type: ignore[return-value]
+
+    class Drops(Plugin):
+        def on_batch(self, learner: Any, batch: Batch) -> Batch:
+            return replace(batch, targets={})
+
+    both = {"token": targets([1, 2])}
+    for plugin, said in (
+        (Forgets(), "plugin 'mine' returned nothing in on_step"),
+        (Drops(), "plugin 'mine' has dropped the targets of kind token"),
+        (SetsWeights((1.0,)), "plugin 'mine' gives 1 weights to 2 targets"),
+    ):
+        with pytest.raises(PluginError, match=said):
+            through(Strategy({"mine": plugin, "other": Half()}), both)
+    with pytest.raises(PluginError, match="returned nothing"):
+        through(Strategy({"mine": Forgets()}), both)
 
 
 @dataclass
