@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-faults test-mutants test-speed check clean
+.PHONY: help demo test test-faults test-mutants test-slow test-lowest test-speed check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -24,6 +24,16 @@ test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about
 test-mutants: $(INSTALLED)  ## makes 250 small wrong changes, one at a time: a test must notice; 15 quiet minutes on two cores
 	$(BIN)/python -W ignore tests/mutants/run.py
 
+test-slow: $(INSTALLED)  ## every pair of plugins on every stream, which `make test` samples; about 10 minutes
+	$(BIN)/pytest -m "slow and not faults" -n auto --maxprocesses 4 tests
+
+test-lowest: $(INSTALLED)  ## the tests with the oldest libraries that pyproject.toml allows, in .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	@mkdir -p build
+	$(BIN)/python tests/lowest.py > build/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c build/lowest.txt -e '.[dev]'
+	.venv-lowest/bin/pytest -m "not slow" -n auto --maxprocesses 4 --dist loadgroup tests
+
 test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 12 quiet minutes
 	@test -d '$(BACKBONE)' || { echo "Name the folder of a BERT-like encoder: make test-speed BACKBONE=path" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
@@ -37,7 +47,7 @@ check: $(INSTALLED)  ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean:  ## remove what make made; your runs stay
-	rm -rf .venv build *.egg-info runs/demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest build *.egg-info runs/demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

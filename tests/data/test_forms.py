@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "WordLevel": words_and_spaces,
     "byte-level": byte_level,
     "byte-level, prefix space": lambda: byte_level(prefix=True),
-    "byte-level, RoBERTa's class": lambda: byte_level(form=RobertaTokenizerFast),
+    "byte-level, RoBERTa's class": lambda: byte_level(form=partial(RobertaTokenizerFast, add_prefix_space=True)),
     "digits, byte-level": lambda: byte_level(pre_tokenizers.Digits(individual_digits=True)),
     "digits, byte-level, prefix space": lambda: byte_level(pre_tokenizers.Digits(individual_digits=True), prefix=True),
     "a regular expression, byte-level": lambda: byte_level(pre_tokenizers.Split(GPT4, "isolated"), regex=False),
