@@ -109,17 +109,20 @@ def test_a_logged_penalty_is_the_same_on_any_number_of_ranks(prepared: Get) -> N
 
 
 def test_words_of_types_learnt_later_are_no_longer_outside(prepared: Get) -> None:
-    """The number of words outside all types seen so far, against the tags of the corpus."""
+    """The number of words outside all types seen so far, against the tags of the corpus; an experience that is still to
+    come brings types of its own and of those before it.
+    """
     data = prepared("token")
     learner = train(data, configured("token", {}), num_experiences=3).learner
     (examples,) = {id(e.test.examples): e.test.examples for e in data.stream}.values()
     tags = [tag for sentence in examples.labels for tag in sentence]
+    types = [experience.scored or frozenset() for experience in data.stream]
     for learnt in range(3):
-        seen = {name for e in data.stream.experiences[: learnt + 1] for name in e.scored or ()}
-        outside = sum(tag == "O" or tag[2:] not in seen for tag in tags)
-        found = learner.evaluator.counts(learner.network, [0], "test", lambda d: learner.each(d, 16), learnt)[0]
-        assert set(found[:, 6].tolist()) == {outside}
-        assert set(found[:, 3].tolist()) == {sum(tag[2:] in (data.stream[0].scored or ()) for tag in tags)}
+        counts = learner.evaluator.counts(learner.network, [0, 1, 2], "test", lambda d: learner.each(d, 16), learnt)
+        for e, found in counts.items():
+            seen = frozenset().union(*types[: max(e, learnt) + 1])
+            assert set(found[:, 6].tolist()) == {sum(tag == "O" or tag[2:] not in seen for tag in tags)}
+            assert set(found[:, 3].tolist()) == {sum(tag[2:] in types[e] for tag in tags)}
 
 
 def test_words_cut_off_at_the_limit_were_not_found() -> None:
@@ -247,6 +250,20 @@ def test_pooled_counts_add_up() -> None:
     assert pooled == pytest.approx({"accuracy": 3 / 5, "macro_f1": (2 / 5 + 4 / 5) / 2})
 
 
+def test_pooled_scores_of_two_kinds_stay_apart(prepared: Get) -> None:
+    """Both have a macro F1: half of the texts are right, and all entities."""
+    evaluator = prepared("mixed").evaluator
+    row = {"sequence": [1, 2, 2], "token": [2, 2, 2]}
+    counts = {e.index: torch.tensor([row[e.kind]] * len(evaluator._names(e.index))) for e in evaluator.experiences}
+    pooled = evaluator.pooled(counts)
+    types = {name for e in evaluator.experiences if e.kind == "token" for name in evaluator._names(e.index)}
+    expected = {"sequence/accuracy": 0.5, "sequence/macro_f1": 0.5, "token/micro_f1": 1.0, "token/macro_f1": 1.0}
+    assert pooled == expected | {f"token/f1/{name}": 1.0 for name in types}
+    for kind, name in (("sequence", "accuracy"), ("token", "micro_f1")):
+        of_kind = {e: c for e, c in counts.items() if evaluator.experiences[e].kind == kind}
+        assert evaluator.pooled(of_kind)[name] == pooled[f"{kind}/{name}"], "of one kind alone without a prefix"
+
+
 @pytest.mark.parametrize(
     ("scores", "patience", "kept", "num_epochs"),
     [
@@ -275,6 +292,26 @@ def test_the_best_epoch_is_kept_and_patience_ends(
     fit(learner, config, callbacks=[BestEpoch(patience, keep_best=True)])
     assert len(epochs) == num_epochs
     assert_same(epochs[kept], learner.network.state_dict())
+
+
+def test_sums_over_ranks_are_exact(prepared: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if another rank had the same: counts beyond what a float holds, and tensors of several shapes and types."""
+    learner = begun(prepared("sequence"), "sequence")
+    trainer: Any = SimpleNamespace(world_size=2)
+    learner.trainer = trainer
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.mul_(2))
+    mine = {
+        "counts": torch.tensor([[2**24 + 1, 3], [2**54 + 1, 0]]),
+        "loss": torch.tensor(1 + 2.0**-40, dtype=torch.float64),
+        "gradient": torch.tensor([1.5, 2.5]),
+        "more": torch.tensor([7]),
+    }
+    summed = learner.sum(mine)
+    assert list(summed) == list(mine)
+    for name, tensor in mine.items():
+        assert summed[name].dtype == tensor.dtype
+        assert torch.equal(summed[name], tensor * 2), name
+    assert mine["more"].item() == 7, "what was given stays as it is"
 
 
 def test_gradients_of_shares_add_up(prepared: Get) -> None:

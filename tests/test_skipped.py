@@ -82,6 +82,38 @@ def test_plugins_are_told_of_the_steps_that_were_taken(prepared: Get, accumulate
     assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6]
 
 
+def test_one_gradient_that_is_not_finite_is_enough(prepared: Get) -> None:
+    """That of a single weight, where all others are as they should be."""
+    data, config = prepared("sequence"), scaled({})
+    learner, noting = fresh_learner(config, data), Noting()
+    learner.strategy = Strategy({"noting": noting})
+    learner.begin(data.stream[0])
+
+    def spoil(gradient: Tensor) -> Tensor:
+        spoiled = gradient.clone()
+        spoiled[0] = math.inf if learner.num_steps == 2 else gradient[0]
+        return spoiled
+
+    learner.network.head("sequence").weight.register_hook(spoil)
+    fit(learner, config)
+    assert learner.cost.num_skipped == 1
+    assert [step for seam, step, _ in noting.calls if seam == "after_backward"] == [0, 1, 3, 4, 5]
+    assert all(finite for _, _, finite in noting.calls)
+
+
+def test_the_rate_goes_on_over_a_skipped_step(prepared: Get) -> None:
+    """As planned: that of six steps, of which the third is skipped."""
+    data, config = prepared("sequence"), scaled({})
+    training = replace(config.training, schedule="linear", warmup=0.0, learning_rate=0.01)
+    learner, rates = fresh_learner(replace(config, training=training), data), []
+    learner.sinks = [lambda experience, epoch, step, values: rates.append(values["learning_rate"])]
+    spoil_a_step(learner, experience=0, step=2)
+    learner.begin(data.stream[0])
+    fit(learner, config)
+    assert learner.cost.num_skipped == 1
+    assert rates == pytest.approx([0.01 * factor / 6 for factor in (6, 5, 4, 3, 2, 1)])
+
+
 def test_skipped_steps_are_told(prepared: Get, caplog: pytest.LogCaptureFixture) -> None:
     data, config = prepared("sequence"), scaled({})
     learner = fresh_learner(config, data)

@@ -240,6 +240,7 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
     assert_same(straight.weights, resumed.network.state_dict())
     assert_same(straight.plugins, resumed.strategy.state_dict())
+    assert straight.rows[-1] == resumed.row, "the scores differ"
 
 
 @_promise("own", "token")

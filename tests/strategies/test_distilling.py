@@ -121,11 +121,12 @@ def test_a_teacher_is_asked_once_of_data_that_does_not_change(
     assert_same(remembered.weights, always.weights, 1e-9)
 
 
-def test_replayed_examples_are_asked_for(prepared: Get) -> None:
-    """What a teacher says of them is not remembered, and counts all the same."""
+@pytest.mark.parametrize("stream", ["mixed", "sequence", "token"])
+def test_replayed_examples_are_asked_for(prepared: Get, stream: str) -> None:
+    """What a teacher says of them is not remembered, and counts all the same; of the new ones' kind or another."""
     plugins = {"lwf": {}, "replay": {"capacity": 10, "batch_size": 5}}
-    learner = train(prepared("mixed"), configured("mixed", plugins), num_experiences=2).learner
-    learner.begin(prepared("mixed").stream[2])
+    learner = train(prepared(stream), configured(stream, plugins), num_experiences=2).learner
+    learner.begin(prepared(stream).stream[2])
     plugin = learner.strategy.plugins["lwf"]
     assert isinstance(plugin, Taught)
     batch = learner.strategy.pipe("on_batch", learner, next(learner.each(learner.store.dataset(2, "train"), 4)))

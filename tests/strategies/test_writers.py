@@ -276,6 +276,27 @@ def test_one_writer_is_none_too_many(writer: type[Labels]) -> None:
         )
 
 
+@dataclass
+class Sometimes(Labels):
+    """Writes in some steps only."""
+
+    steps: tuple[int, ...] = ()
+
+    def on_step(self, learner: Any, step: Step) -> Step:
+        self.now = getattr(self, "now", -1) + 1
+        return super().on_step(learner, step) if self.now in self.steps else step
+
+
+def test_a_writer_in_one_step_and_another_in_the_next_are_none_too_many() -> None:
+    """Each step is a new one; in the third both write."""
+    strategy = Strategy({"mine": Sometimes(1, steps=(0, 2)), "yours": Sometimes(2, steps=(1, 2))})
+    for label in (1, 2):
+        found = through(strategy, {"token": targets([0, 3])})
+        assert found.outputs["token"].targets.labels.tolist() == [label, label]
+    with pytest.raises(PluginError, match="'mine' and 'yours' both write the labels"):
+        through(strategy, {"token": targets([0, 3])})
+
+
 def test_labels_written_as_they_were_are_not_written() -> None:
     strategy = Strategy({"one": Labels(1), "two": Labels(1)})
     assert through(strategy, {"token": targets([0, 2])}).outputs["token"].targets.labels.tolist() == [1, 1]
