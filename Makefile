@@ -31,7 +31,7 @@ test-lowest: $(INSTALLED)  ## the tests with the oldest libraries that pyproject
 	$(PYTHON) -m venv .venv-lowest
 	@mkdir -p build
 	$(BIN)/python tests/lowest.py > build/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c build/lowest.txt -e '.[dev]'
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c build/lowest.txt -e '.[test]'
 	.venv-lowest/bin/pytest -m "not slow" -n auto --maxprocesses 4 --dist loadgroup tests
 
 test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE=folder, CL_DATA=folder; 12 quiet minutes
