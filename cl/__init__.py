@@ -1,6 +1,6 @@
 """`cl`: continual learning for language."""
 
-from cl.threads import share_cores
+from cl.system.threads import share_cores
 
 __version__ = "0.1.0"
 

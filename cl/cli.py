@@ -50,7 +50,7 @@ def run(config: ConfigFile, overrides: Overrides = None, only: Only = "", seed: 
     Cells that were interrupted or failed go on from their last checkpoint; finished ones are left alone.
     """
     from cl import config as configuration
-    from cl import experiment
+    from cl.runs import grid as experiment
 
     experiment.run(configuration.load(config, overrides or []), only=_words(only), seeds=_numbers(seed))
 
@@ -59,7 +59,7 @@ def run(config: ConfigFile, overrides: Overrides = None, only: Only = "", seed: 
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """Validate config and data without training: strategies, the stream as a table, sizes, every problem found."""
     from cl import config as configuration
-    from cl.inspection import inspect
+    from cl.runs.inspection import inspect
 
     raise typer.Exit(inspect(configuration.load(config, overrides or [])))
 
@@ -71,7 +71,7 @@ def resume(folder: RunFolder, overrides: Overrides = None, only: Only = "", seed
     Relative paths in the config mean what they meant when the run began. Options of trainer and training may change on
     the way: trainer.devices=2 changes no result from the next experience on; others do, and a warning names them.
     """
-    from cl import experiment
+    from cl.runs import grid as experiment
 
     folder = _as_it_began(folder, overrides or [])
     experiment.resume(folder, overrides or [], only=_words(only), seeds=_numbers(seed))
@@ -79,8 +79,8 @@ def resume(folder: RunFolder, overrides: Overrides = None, only: Only = "", seed
 
 def _as_it_began(folder: Path, overrides: list[str]) -> Path:
     """Goes to the folder that the run was started in, if it is still there; the run folder as seen from there."""
-    from cl.folder import CELLS
-    from cl.state import state_of
+    from cl.runs.folder import CELLS
+    from cl.system.state import state_of
 
     states = (state_of(file.parent) for file in [folder / "config.yaml", *sorted(folder.glob(CELLS))])
     began = next((Path(state.started_in) for state in states if state and state.started_in), Path.cwd())
@@ -96,7 +96,7 @@ def _as_it_began(folder: Path, overrides: list[str]) -> Path:
 @app.command()
 def status(folder: RunFolder) -> None:
     """Show the cells of a run folder: their states, how far they are, and what they hold on disk."""
-    from cl.inspection import show_status
+    from cl.runs.inspection import show_status
 
     show_status(folder)
 
@@ -104,7 +104,7 @@ def status(folder: RunFolder) -> None:
 @app.command()
 def clean(folder: RunFolder) -> None:
     """Delete the checkpoints of finished cells; results stay. (With run.keep=none they go as soon as a cell ends.)"""
-    from cl.folder import clean as clean_folder
+    from cl.runs.folder import clean as clean_folder
     from cl.reporting.cost import size
 
     typer.echo(f"{folder}: {size(clean_folder(folder))} freed")
@@ -118,7 +118,7 @@ def report(
     """Write one self-contained HTML page, with figures and tables, of one run or comparing several."""
     from rich.console import Console
 
-    from cl.notices import Notices
+    from cl.system.notices import Notices
     from cl.reporting.cells import load_cells
     from cl.reporting.console import print_comparison
     from cl.reporting.report import write_report
@@ -133,7 +133,7 @@ def report(
 @app.command()
 def strategies() -> None:
     """List the plugins that a strategy is made of, with their papers."""
-    from cl.inspection import list_strategies
+    from cl.runs.inspection import list_strategies
 
     list_strategies()
 
@@ -141,7 +141,7 @@ def strategies() -> None:
 @app.command()
 def streams() -> None:
     """List the scenarios, the built-in stream and the file formats."""
-    from cl.inspection import list_streams
+    from cl.runs.inspection import list_streams
 
     list_streams()
 
@@ -176,7 +176,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, UserError):
         typer.echo(f"error: {error}", err=True)
         return 2
-    from cl.experiment import CellsFailed
+    from cl.runs.grid import CellsFailed
 
     if not isinstance(error, CellsFailed):
         raise error

@@ -9,7 +9,7 @@ import resource
 import pytest
 import torch
 
-from cl.allocator import freed_memory_kept
+from cl.system.allocator import freed_memory_kept
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt"

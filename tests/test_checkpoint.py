@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl import checkpoint
+from cl.training import checkpoint
 
 
 def step_of(state: dict[str, Any] | None) -> int:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl.build import Prepared, build_learner
-from cl.callbacks import BestEpoch
+from cl.runs.build import Prepared, build_learner
+from cl.training.callbacks import BestEpoch
 from cl.data.collate import collate
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
-from cl.evaluator import Evaluator
-from cl.learner import Learner
+from cl.evaluation.evaluator import Evaluator
+from cl.training.learner import Learner
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, fit, learn, train

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from cl.build import Prepared
+from cl.runs.build import Prepared
 from cl.data.module import ExperienceData
-from cl.recipe import Training
+from cl.training.recipe import Training
 from cl.testing.tiny import assert_same, configured, train
 
 Get = Callable[[str], Prepared]

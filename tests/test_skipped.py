@@ -11,11 +11,11 @@ import pytest
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from cl.build import Prepared
-from cl.callbacks import Checkpointer
-from cl.learner import Diverged, Learner
-from cl.strategies.plugin import Gradients, Plugin, Strategy
-from cl.strategies.si import SI
+from cl.runs.build import Prepared
+from cl.training.callbacks import Checkpointer
+from cl.training.learner import Diverged, Learner
+from cl.plugins.base import Gradients, Plugin, Strategy
+from cl.plugins.si import SI
 from cl.testing.promises import PROMISES, Subject
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
 from cl.testing.watching import Deaf, Scaled, spoil_a_step, through_a_file

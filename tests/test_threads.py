@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cl import threads
+from cl.system import threads
 
-SHOW = "import cl, os, sys; print([os.environ.get(n) for n in cl.threads.THEIRS], 'torch' in sys.modules)"
+SHOW = "import cl, os, sys; print([os.environ.get(n) for n in cl.system.threads.THEIRS], 'torch' in sys.modules)"
 
 
 def in_a_child(**variables: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl.files import write_text
+from cl.system.files import write_text
 from cl.types import KINDS, Kind, UserError
 
 Floats = NDArray[np.float64]

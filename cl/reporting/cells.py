@@ -11,9 +11,9 @@ from typing import Any
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.files import read_json
-from cl.notices import kept
-from cl.state import FINISHED, state_of
+from cl.system.files import read_json
+from cl.system.notices import kept
+from cl.system.state import FINISHED, state_of
 from cl.types import UserError
 
 MARKS = ("metrics.json", "matrix.json", "config.yaml")  # any of them says that a folder is a cell

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.files import write_text
+from cl.system.files import write_text
 from cl.reporting.cells import Cell, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds

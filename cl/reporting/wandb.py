@@ -28,7 +28,7 @@ from requests.utils import get_netrc_auth
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.files import write_text
+from cl.system.files import write_text
 from cl.reporting.figures import save
 from cl.reporting.files import read_rows
 from cl.reporting.heatmap import matrix_chart

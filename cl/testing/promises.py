@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from cl.build import plugin_class
-from cl.callbacks import Checkpointer
-from cl.learner import Learner
-from cl.strategies import STRATEGIES
-from cl.strategies.plugin import Plugin, PluginError, stored_bytes
+from cl.runs.build import plugin_class
+from cl.training.callbacks import Checkpointer
+from cl.training.learner import Learner
+from cl.plugins import STRATEGIES
+from cl.plugins.base import Plugin, PluginError, stored_bytes
 from cl.testing.ranks import Spec, on_two_ranks
 from cl.testing.tiny import (
     KINDS,

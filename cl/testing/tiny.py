@@ -12,12 +12,12 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from cl.build import Prepared, build_learner, build_stream, prepare
+from cl.runs.build import Prepared, build_learner, build_stream, prepare
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
 from cl.config.trainer import for_lightning
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.models.backbone import Scratch
-from cl.recipe import Training
+from cl.training.recipe import Training
 from cl.streams.stream import Stream
 
 NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))

@@ -13,10 +13,10 @@ from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cl.learner import Learner
-from cl.signals import StopRequest
-from cl.strategies.functional import parameters_of
-from cl.strategies.plugin import Plugin, Strategy
+from cl.training.learner import Learner
+from cl.system.signals import StopRequest
+from cl.plugins.maths.functional import parameters_of
+from cl.plugins.base import Plugin, Strategy
 from cl.testing.tiny import assert_same
 from cl.types import Batch, Step
 

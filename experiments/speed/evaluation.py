@@ -12,8 +12,8 @@ from peers import Batches, Peer, dynamic, in_fp32, whole
 from texts import LENGTH, Bench, Text, padded, texts_of
 from timing import Report, race
 
-from cl.allocator import freed_memory_kept
-from cl.learner import Learner
+from cl.system.allocator import freed_memory_kept
+from cl.training.learner import Learner
 
 PADDED, DYNAMIC, OURS = "an experience at a time, padded to 128", "an experience at a time, dynamic padding", "cl"
 FP32 = f"{PADDED}, fp32"

@@ -10,7 +10,7 @@ from step import OURS, SAME
 from texts import Bench
 from timing import Report, race
 
-from cl.build import prepare
+from cl.runs.build import prepare
 from cl.config import NetworkConfig, StreamConfig, ToyConfig
 from cl.models.backbone import Scratch
 from cl.types import KINDS

@@ -10,7 +10,7 @@ from ours import cell
 from texts import Bench, strategy
 from timing import Figures, Report, race
 
-from cl.build import Prepared
+from cl.runs.build import Prepared
 from cl.config import Config
 
 PLUGINS = ("l2", "ewc", "si", "mas", "lwf", "featdistill", "replay", "der", "der++", "er-ace", "agem", "gem", "fgm")

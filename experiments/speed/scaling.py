@@ -15,7 +15,7 @@ from peers import BATCH, Peer, avalanche, avalanche_stream, whole
 from texts import LENGTH, Bench, Text, padded, strategy, texts_of
 from timing import Figures, Race, Report
 
-from cl.build import build_backbone, prepare
+from cl.runs.build import build_backbone, prepare
 from cl.data.encode import Encoder
 from cl.data.module import ExperienceData, TrainLoader
 from cl.streams import scenarios

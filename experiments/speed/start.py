@@ -16,10 +16,10 @@ TOY = "stream: {scenario: toy, toy: {domains: 2, types: 0, num_train: 400, num_t
 FIRST_BATCH = """
 import sys, time
 started = time.perf_counter()
-import cl.experiment
+import cl.runs.grid
 imported = time.perf_counter()
 from pathlib import Path
-from cl.build import build_learner, prepare
+from cl.runs.build import build_learner, prepare
 from cl.config import load
 from cl.data.module import TrainLoader
 config = load(Path(sys.argv[1]), [])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl.build import Prepared, prepare
+from cl.runs.build import Prepared, prepare
 from cl.config import Config, NetworkConfig, RunConfig, StreamConfig, WandbConfig
 from cl.config.schema import TRAINER
 from cl.data.collate import collate

@@ -17,7 +17,7 @@ from timing import Figures, Report, race
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cl.build import Prepared
+from cl.runs.build import Prepared
 from cl.config import Config
 
 AVALANCHE, PEER, OURS = "Avalanche, padded to 128", "by hand, dynamic padding, fused AdamW", "cl"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from cl.build import Prepared, build_stream, prepare
-from cl.callbacks import BestEpoch, Checkpointer
+from cl.runs.build import Prepared, build_stream, prepare
+from cl.training.callbacks import BestEpoch, Checkpointer
 from cl.config import load
 from cl.config.trainer import (
     ALWAYS,
@@ -25,7 +25,7 @@ from cl.config.trainer import (
     max_time,
     problems,
 )
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.testing.tiny import STREAMS, assert_same, configured, fit, fresh_learner, train
 from cl.testing.watching import Deaf, through_a_file
 from cl.types import UserError

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from cl.strategies import STRATEGIES
+from cl.plugins import STRATEGIES
 from cl.testing import PROMISES, Subject
 from cl.testing.promises import COMPOSED, composes, distinct, kind_of, prove_on_ranks
 from cl.testing.tiny import prepared

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from cl.data.sampler import share
-from cl.strategies.ewc import EWC
-from cl.strategies.functional import copies, cross_entropy, distillation, parameters_of
-from cl.strategies.lwf import LwF
-from cl.strategies.plugin import Gradients, Learner, Plugin, Writers
-from cl.strategies.replay import Replay
+from cl.plugins.ewc import EWC
+from cl.plugins.maths.functional import copies, cross_entropy, distillation, parameters_of
+from cl.plugins.lwf import LwF
+from cl.plugins.base import Gradients, Learner, Plugin, Writers
+from cl.plugins.replay import Replay
 from cl.testing.promises import COMPOSED, PROMISES, Subject, composes, prove_on_ranks
 from cl.types import Experience, Step
 

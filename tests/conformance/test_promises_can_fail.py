@@ -13,9 +13,9 @@ from torch import Tensor
 
 from cl.data.dataset import Dataset
 from cl.models.network import Network, frozen_copy
-from cl.strategies import plugin as plugin_module
-from cl.strategies.functional import copies, cross_entropy, parameters_of
-from cl.strategies.plugin import Gradients, Learner, Plugin
+from cl.plugins import plugin as plugin_module
+from cl.plugins.maths.functional import copies, cross_entropy, parameters_of
+from cl.plugins.base import Gradients, Learner, Plugin
 from cl.testing import promises, prove
 from cl.testing.promises import COMPOSED, PROMISES, Subject, composes
 from cl.types import Batch, Experience, Step

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cl.build import prepare
+from cl.runs.build import prepare
 from cl.data.encode import Encoder
 from cl.models.backbone import word_pieces
 from cl.testing.tiny import tiny_config

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cl.build import prepare
+from cl.runs.build import prepare
 from cl.config import NetworkConfig
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, Store
 from cl.data.encode import Encoder, Overflow
 from cl.data.module import PassLoader
 from cl.data.windows import borders, starts_of_windows
-from cl.evaluator import Evaluator
+from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, train

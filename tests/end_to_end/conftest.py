@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import cl.experiment
+import cl.runs.grid
 from cl.cli import main
 from cl.reporting.cells import Cell
-from cl.signals import SIGNALS
+from cl.system.signals import SIGNALS
 
 CONFIG = """
 stream: {toy: {domains: 2, types: 1, num_train: 16, num_test: 8}}
@@ -25,7 +25,7 @@ PLUGINS = '''
 import os, signal
 from dataclasses import dataclass
 from pathlib import Path
-from cl.strategies.plugin import Plugin
+from cl.plugins.base import Plugin
 
 
 @dataclass
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def cl_command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs `cl` with these arguments: its exit code and what it printed. The reports that runs write are stubs."""
-    monkeypatch.setattr(cl.experiment, "write_report", _stub)
+    monkeypatch.setattr(cl.runs.grid, "write_report", _stub)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["cl", *arguments])

@@ -11,8 +11,8 @@ import torch
 import yaml
 from filelock import FileLock
 
-import cl.experiment
-from cl import checkpoint
+import cl.runs.grid
+from cl.training import checkpoint
 from cl.testing.tiny import assert_same
 
 Run = Any
@@ -21,7 +21,7 @@ EXACT = ("trainer.precision=64-true", FRAGILE, "training.batch_size=4")
 LIMITED = '''
 import resource
 from dataclasses import dataclass
-from cl.strategies.plugin import Plugin
+from cl.plugins.base import Plugin
 
 
 @dataclass
@@ -115,8 +115,8 @@ def test_overwriting_starts_anew_though_the_old_is_not_deleted_yet(
 ) -> None:
     """As another rank sees it that was started beside rank 0 and came first."""
     assert cl_command("run", "tiny.yaml")[0] == 0
-    monkeypatch.setattr(cl.experiment, "discard", lambda cells: [])
-    monkeypatch.setattr(cl.experiment, "is_finished", lambda cell: False)
+    monkeypatch.setattr(cl.runs.grid, "discard", lambda cells: [])
+    monkeypatch.setattr(cl.runs.grid, "is_finished", lambda cell: False)
     code, output = cl_command("run", "tiny.yaml", "run.overwrite=true")
     assert code == 0
     assert "learnt 1/3" in output

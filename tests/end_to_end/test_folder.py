@@ -12,11 +12,11 @@ import pytest
 import yaml
 from filelock import FileLock
 
-import cl.build
-import cl.cell
+import cl.runs.build
+import cl.runs.cell
 from cl.config import Config, load
-from cl.experiment import run
-from cl.state import State, state_of
+from cl.runs.grid import run
+from cl.system.state import State, state_of
 from cl.streams.stream import Stream
 from cl.types import UserError
 
@@ -114,14 +114,14 @@ def test_a_cell_of_another_process_is_left_to_it(cl_command: Run, folder: Path) 
 def test_what_another_process_finished_meanwhile_is_not_run_again(
     cl_command: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = cl.cell.CellRun._learn
+    learn = cl.runs.cell.CellRun._learn
     other = folder / "runs" / "tiny" / "remember" / "seed0"
 
     def learn_while_others_work(self: Any, experience: Any) -> None:
         State("finished", 3, 3).write(other)
         learn(self, experience)
 
-    monkeypatch.setattr(cl.cell.CellRun, "_learn", learn_while_others_work)
+    monkeypatch.setattr(cl.runs.cell.CellRun, "_learn", learn_while_others_work)
     code, output = cl_command("run", "tiny.yaml", TWO)
     assert code == 0
     assert "remember seed 0 · learnt" not in output
@@ -199,7 +199,7 @@ def test_changed_data_is_not_mixed_in(cl_command: Run, corpora: Path, change: An
 
 def test_a_tokenizer_that_changed_is_found(cl_command: Run, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cl_command("run", "mine.yaml", "run.dir=out")[0] == 0
-    monkeypatch.setattr(cl.build.Store, "fingerprint", lambda self: "another")
+    monkeypatch.setattr(cl.runs.build.Store, "fingerprint", lambda self: "another")
     code, output = cl_command("run", "mine.yaml", "run.dir=out", "strategies={new: {}}")
     assert code == 2
     assert "changed: what the tokenizer makes of the same texts" in output
@@ -207,11 +207,11 @@ def test_a_tokenizer_that_changed_is_found(cl_command: Run, corpora: Path, monke
 
 def test_a_custom_stream_that_changed_is_found(folder: Path) -> None:
     config = load(folder / "tiny.yaml", ["run.dir=out"])
-    run(config, stream=cl.build.build_stream(config.stream))
+    run(config, stream=cl.runs.build.build_stream(config.stream))
     other = load(folder / "tiny.yaml", ["stream.seed=1"]).stream
     config.strategies = {"new": {}}
     with pytest.raises(UserError, match="the texts and labels of 'books', split train"):
-        run(config, stream=Stream(cl.build.build_stream(other).experiences))
+        run(config, stream=Stream(cl.runs.build.build_stream(other).experiences))
 
 
 def test_a_report_is_of_one_data(cl_command: Run, folder: Path) -> None:
@@ -342,7 +342,7 @@ def test_warnings_stay_in_the_folder_and_in_the_report(cl_command: Run, corpora:
 
 @pytest.mark.parametrize("git", ["absent", "foreign"])
 def test_a_commit_that_is_not_known_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch, git: str) -> None:
-    from cl import environment
+    from cl.system import environment
 
     if git == "absent":
         monkeypatch.setenv("PATH", str(folder))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback
 
-from cl.strategies.plugin import Plugin
+from cl.plugins.base import Plugin
 
 
 @dataclass
@@ -93,7 +93,7 @@ def test_the_time_is_that_of_the_command(
 ) -> None:
     """Not of each experience: of three of five hours, the third one is cut at twelve; the next command has twelve."""
     (folder / "clock").write_text("1000")
-    monkeypatch.setattr("cl.signals.time", SimpleNamespace(monotonic=lambda: float(Path("clock").read_text())))
+    monkeypatch.setattr("cl.system.signals.time", SimpleNamespace(monotonic=lambda: float(Path("clock").read_text())))
     slow = "strategies={slow: {mine.Slow: {}}, then: {mine.Slow: {}}}"
     assert cl_command("run", "tiny.yaml", slow, "run.dir=out", "trainer.max_time='00:12:00:00'")[0] == 130
     states = {name: read(folder / "out" / name / "seed0" / "state.json") for name in ("slow", "then")}
@@ -109,7 +109,7 @@ def test_a_time_that_is_over_when_all_is_learnt_interrupts_nothing(
 ) -> None:
     """It ends with the third experience of the last cell: what is left is the report."""
     (folder / "clock").write_text("1000")
-    monkeypatch.setattr("cl.signals.time", SimpleNamespace(monotonic=lambda: float(Path("clock").read_text())))
+    monkeypatch.setattr("cl.system.signals.time", SimpleNamespace(monotonic=lambda: float(Path("clock").read_text())))
     slow = "strategies={slow: {mine.SlowEnd: {}}}"
     assert cl_command("run", "tiny.yaml", slow, "run.dir=out", "trainer.max_time='00:12:00:00'")[0] == 0
     assert read(folder / "out" / "slow" / "seed0" / "state.json")["name"] == "finished"

@@ -57,7 +57,7 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
         ("strategies={a: [ewc]}", "strategies.a: write a mapping of plugins"),
         ("strategies={a: {ewc: 3}}", "strategies.a.ewc: write a mapping of options"),
         ("strategies={a: {no.such.Plugin: {}}}", "strategies.a.no.such.Plugin: cannot import 'no.such.Plugin'"),
-        ("strategies={a: {pathlib.Path: {}}}", "pathlib.Path is no subclass of cl.strategies.plugin.Plugin"),
+        ("strategies={a: {pathlib.Path: {}}}", "pathlib.Path is no subclass of cl.plugins.base.Plugin"),
         ("strategies={a: {replay: {policy: best}}}", "strategies.a.replay.policy: Invalid value 'best'"),
         ("stream.scenario=clas", "stream.scenario: there is no scenario 'clas'. Did you mean 'class'?"),
         (NOT_TOY.format("my.scenario"), "stream.scenario: cannot import 'my.scenario'"),

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-import cl.experiment
-from cl.learner import Learner
+import cl.runs.grid
+from cl.training.learner import Learner
 from cl.reporting.report import write_report
 from cl.testing.tiny import assert_same
 
@@ -38,7 +38,7 @@ def assert_same_end(a: Path, b: Path) -> None:
 
 
 def test_what_a_cell_leaves(cl_command: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cl.experiment, "write_report", write_report)
+    monkeypatch.setattr(cl.runs.grid, "write_report", write_report)
     code, output = cl_command("run", "tiny.yaml", "run.dir=out", "evaluate.initial=true")
     assert code == 0
     cell = folder / "out" / "finetune" / "seed0"

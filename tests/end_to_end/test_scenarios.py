@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cl.build import build_stream, prepare
+from cl.runs.build import build_stream, prepare
 from cl.config import load
 
 Run = Any

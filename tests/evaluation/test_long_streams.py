@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from cl import evaluator as evaluator_module
-from cl.build import _training_words, build_backbone, build_learner, prepare
-from cl.callbacks import BestEpoch
+from cl.evaluation import evaluator as evaluator_module
+from cl.runs.build import _training_words, build_backbone, build_learner, prepare
+from cl.training.callbacks import BestEpoch
 from cl.evaluation import matrix as matrix_module
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.models import backbone

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cl.checkpoint
-import cl.evaluator
-import cl.strategies.per_example
+import cl.training.checkpoint
+import cl.evaluation.evaluator
+import cl.plugins.maths.per_example
 from cl.cli import main
 
 NAME, NUMBER = os.environ["MOMENT"].split(":")
@@ -62,13 +62,13 @@ def arm() -> None:
         )
     elif NAME in ("fsync", "replace"):
         setattr(system, NAME, deadly(getattr(os, NAME)))
-        cl.checkpoint.os = system  # type: ignore[assignment]
+        cl.training.checkpoint.os = system  # type: ignore[assignment]
     elif NAME == "drop":
-        cl.checkpoint._whole = deadly(cl.checkpoint._whole)
+        cl.training.checkpoint._whole = deadly(cl.training.checkpoint._whole)
     elif NAME == "evaluate":
-        cl.evaluator.Evaluator._count = deadly(cl.evaluator.Evaluator._count)  # type: ignore[method-assign]
+        cl.evaluation.evaluator.Evaluator._count = deadly(cl.evaluation.evaluator.Evaluator._count)  # type: ignore[method-assign]
     elif NAME == "fisher":
-        cl.strategies.per_example._add = deadly(cl.strategies.per_example._add)
+        cl.plugins.maths.per_example._add = deadly(cl.plugins.maths.per_example._add)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 STOP = '''
 from dataclasses import dataclass
 from pathlib import Path
-from cl.strategies.plugin import Plugin
+from cl.plugins.base import Plugin
 
 
 @dataclass

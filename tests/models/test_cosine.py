@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from cl.build import Prepared, build_learner
+from cl.runs.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models.heads import CosineHead
 from cl.models.network import MASKED, frozen_copy, restored_copy
-from cl.recipe import Training
+from cl.training.recipe import Training
 from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
 
 Get = Callable[[str], Prepared]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl.build import Prepared, build_learner
+from cl.runs.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models import backbone
 from cl.models.heads import Head

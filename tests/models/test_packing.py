@@ -10,7 +10,7 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
-from cl.build import prepare
+from cl.runs.build import prepare
 from cl.models import backbone
 from cl.models.backbone import Backbone
 from cl.testing.tiny import configured

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 
-from cl.build import build_backbone, build_stream, prepare
+from cl.runs.build import build_backbone, build_stream, prepare
 from cl.config import NetworkConfig
 from cl.models.backbone import Backbone, load, word_pieces
 from cl.models.trial import longest_input, sees_padding

@@ -11,7 +11,7 @@ import numpy as np
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.files import write_json
+from cl.system.files import write_json
 from cl.reporting.files import RunLog
 
 KEEP = {"finetune": 0.55, "ewc": 0.72, "lwf": 0.8, "replay": 0.93, "joint": 1.0}  # of a score, an experience

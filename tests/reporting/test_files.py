@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from cl.files import read_json, write_json
+from cl.system.files import read_json, write_json
 from cl.reporting.files import RunLog, read_log
 from cl.types import UserError
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl.build import Prepared, build_learner, build_strategy
+from cl.runs.build import Prepared, build_learner, build_strategy
 from cl.data.collate import collate
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.models.backbone import word_pieces
-from cl.strategies import Joint
+from cl.plugins import Joint
 from cl.streams.scenarios import by_class
 from cl.testing.tiny import configured, learn, train
 from cl.types import SPLITS, Corpus, Examples, UserError

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from cl.build import Prepared, prepare
+from cl.runs.build import Prepared, prepare
 from cl.data.collate import collate
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.models.network import frozen_copy
-from cl.strategies import taught
-from cl.strategies.taught import Taught
+from cl.plugins import taught
+from cl.plugins.shared.taught import Taught
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cl.build import Prepared
-from cl.learner import Diverged
-from cl.strategies.plugin import Learner, Plugin, PluginError, Strategy
+from cl.runs.build import Prepared
+from cl.training.learner import Diverged
+from cl.plugins.base import Learner, Plugin, PluginError, Strategy
 from cl.testing.tiny import configured, train
 
 

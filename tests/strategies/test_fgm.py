@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cl.build import Prepared
+from cl.runs.build import Prepared
 from cl.data.collate import collate
-from cl.learner import Learner
-from cl.strategies.fgm import FGM
+from cl.training.learner import Learner
+from cl.plugins.fgm import FGM
 from cl.testing.tiny import configured, train
 from cl.types import Step
 

@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from cl.build import Prepared, build_learner
-from cl.strategies import AGEM
-from cl.strategies.functional import cross_entropy
-from cl.strategies.per_example import add_square, by_layer
-from cl.strategies.plugin import Gradients, Learner, Strategy
+from cl.runs.build import Prepared, build_learner
+from cl.plugins import AGEM
+from cl.plugins.maths.functional import cross_entropy
+from cl.plugins.maths.per_example import add_square, by_layer
+from cl.plugins.base import Gradients, Learner, Strategy
 from cl.testing.tiny import configured, learn, train
 
 Get = Callable[[str], Prepared]

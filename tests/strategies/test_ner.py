@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, normalize, softmax
 
-from cl.build import Prepared, build_learner, build_strategy, prepare
+from cl.runs.build import Prepared, build_learner, build_strategy, prepare
 from cl.data.collate import collate
 from cl.models.network import MASKED
-from cl.strategies import STRATEGIES
-from cl.strategies import neighbours as module
-from cl.strategies.functional import attention_distances, cross_entropy
-from cl.strategies.imprint import imprint
-from cl.strategies.neighbours import Neighbours, logits_of, nearest
-from cl.strategies.outside import View
-from cl.strategies.plugin import Strategy
+from cl.plugins import STRATEGIES
+from cl.plugins import neighbours as module
+from cl.plugins.maths.functional import attention_distances, cross_entropy
+from cl.plugins.imprint import imprint
+from cl.plugins.shared.neighbours import Neighbours, logits_of, nearest
+from cl.plugins.shared.outside import View
+from cl.plugins.base import Strategy
 from cl.streams import protocols
 from cl.streams.scenarios import by_class, by_corpus
 from cl.streams.stream import Stream

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import softmax
 
-from cl.build import Prepared
-from cl.strategies.functional import distillation
+from cl.runs.build import Prepared
+from cl.plugins.maths.functional import distillation
 from cl.testing.tiny import configured, train
 
 Get = Callable[[str], Prepared]

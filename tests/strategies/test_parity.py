@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from cl.build import Prepared, build_learner, prepare
+from cl.runs.build import Prepared, build_learner, prepare
 from cl.data.collate import collate
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.streams.scenarios import by_corpus
 from cl.streams.stream import Stream
 from cl.streams.toy import LABELS, toy_sentiment

@@ -22,16 +22,16 @@ from transformers import (
     RobertaModel,
 )
 
-from cl.build import Prepared
+from cl.runs.build import Prepared
 from cl.data.collate import collate
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.models.backbone import Backbone
-from cl.strategies import per_example
-from cl.strategies.ewc import EWC, _drawn
-from cl.strategies.functional import cross_entropy, parameters_of
-from cl.strategies.per_example import add_magnitude, add_square, by_layer, by_pass
-from cl.strategies.plugin import PluginError
-from cl.strategies.quadratic import Quadratic
+from cl.plugins import per_example
+from cl.plugins.ewc import EWC, _drawn
+from cl.plugins.maths.functional import cross_entropy, parameters_of
+from cl.plugins.maths.per_example import add_magnitude, add_square, by_layer, by_pass
+from cl.plugins.base import PluginError
+from cl.plugins.maths.quadratic import Quadratic
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
 from cl.types import Output
 

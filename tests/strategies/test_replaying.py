@@ -13,15 +13,15 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
-from cl.build import Prepared, build_learner, prepare
+from cl.runs.build import Prepared, build_learner, prepare
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, ragged
-from cl.learner import Learner
+from cl.training.learner import Learner
 from cl.memory.herding import herd, herding_keys
-from cl.strategies.functional import copies, cross_entropy
-from cl.strategies.gem import dual
-from cl.strategies.plugin import stored_bytes
-from cl.strategies.remembering import features_of
+from cl.plugins.maths.functional import copies, cross_entropy
+from cl.plugins.gem import dual
+from cl.plugins.base import stored_bytes
+from cl.plugins.shared.remembering import features_of
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl.build import Prepared
+from cl.runs.build import Prepared
 from cl.models.network import Network
-from cl.strategies.plugin import Plugin, PluginError, stored_bytes
-from cl.strategies.saving import VALUE, WHAT, packed, unpacked
+from cl.plugins.base import Plugin, PluginError, stored_bytes
+from cl.plugins.saving import VALUE, WHAT, packed, unpacked
 from cl.testing.tiny import configured, train
 from cl.testing.watching import through_a_file
 

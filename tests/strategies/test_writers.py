@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from cl.build import Prepared, build_strategy
-from cl.strategies.cpfd import CPFD
-from cl.strategies.plugin import Plugin, PluginError, Strategy
-from cl.strategies.selftrain import SelfTraining
+from cl.runs.build import Prepared, build_strategy
+from cl.plugins.cpfd import CPFD
+from cl.plugins.base import Plugin, PluginError, Strategy
+from cl.plugins.selftrain import SelfTraining
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner
 from cl.types import Batch, Kind, Output, Step, Targets, UserError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cl.build import ALWAYS, PROTOCOLS, READS, SCENARIOS, refuse_unread
+from cl.runs.build import ALWAYS, PROTOCOLS, READS, SCENARIOS, refuse_unread
 from cl.config import StreamConfig, ToyConfig
 from cl.types import UserError
 

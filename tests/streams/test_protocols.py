@@ -9,7 +9,7 @@ import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-from cl.build import build_stream, prepare
+from cl.runs.build import build_stream, prepare
 from cl.config import StreamConfig
 from cl.streams import protocols
 from cl.streams.stream import Stream

@@ -21,7 +21,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import GroupBalancedDataLoader
 from avalanche.training.storage_policy import ClassBalancedBuffer, ExperienceBalancedBuffer, ReservoirSamplingBuffer
 
-from cl.build import build_stream
+from cl.runs.build import build_stream
 from cl.config import StreamConfig, ToyConfig
 from cl.streams.stream import Stream
 from cl.types import SPLITS, Experience, UserError

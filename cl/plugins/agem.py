@@ -1,0 +1,41 @@
+"""Averaged gradient episodic memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from cl.plugins.maths.functional import at_least_float32, cross_entropy, inner, parameters_of
+from cl.plugins.base import Gradients, Learner
+from cl.plugins.shared.remembering import Remembering
+
+
+@dataclass
+class AGEM(Remembering):
+    """Never step against the gradient of the loss on remembered examples.
+
+    The update g becomes g − (g·r / r·r) r where g·r < 0, with r the gradient on `batch_size` examples drawn anew
+    at each step from `capacity` remembered ones. g is reduced over ranks, unscaled and not yet clipped.
+    Cost: a forward and backward pass of the drawn examples; 32 bytes an example.
+    When to use it: as a light constraint; replay of the same examples usually forgets less.
+    """
+
+    paper: ClassVar[str] = "Chaudhry et al., 2019: Efficient lifelong learning with A-GEM"
+    traits: ClassVar[frozenset[str]] = frozenset({"projects"})
+    excludes: ClassVar[dict[str, str]] = {"projects": "the second projection breaks what the first has ensured"}
+
+    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+        if not len(self.buffer):
+            return gradients
+        parameters = parameters_of(learner.network)
+        loss = learner.step_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
+        found = torch.autograd.grad(loss, list(parameters.values()))
+        reference = learner.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
+        dot = inner(gradients, reference)
+        if dot < 0:
+            scale = float(dot / inner(reference, reference))
+            for name, g in gradients.items():
+                g.sub_(reference[name], alpha=scale)
+        return gradients

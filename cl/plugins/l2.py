@@ -1,0 +1,28 @@
+"""L2 anchor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from cl.plugins.shared.anchored import Anchored
+from cl.plugins.maths.functional import copies, parameters_of
+from cl.plugins.base import Learner
+from cl.types import Experience
+
+
+@dataclass
+class L2(Anchored):
+    """Hold each parameter near its value at the end of the previous experience, all alike.
+
+    `strength` ≥ 0 weighs ½ ‖θ − θ*‖², usual values are 0.01 to 10. Cost: two copies of the parameters. When to use
+    it: as the baseline that a penalty with importances must beat.
+    """
+
+    paper: ClassVar[str] = "Hsu et al., 2018: Re-evaluating continual learning scenarios"
+
+    def after_experience(self, learner: Learner, experience: Experience) -> None:
+        now = copies(parameters_of(learner.network))
+        self.anchor.move({name: torch.ones_like(p) for name, p in now.items()}, now, decay=0.0)

@@ -1,0 +1,26 @@
+"""Experience replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from cl.plugins.base import Learner
+from cl.plugins.shared.remembering import Remembering
+from cl.types import Batch
+
+
+@dataclass
+class Replay(Remembering):
+    """Add remembered examples to every batch.
+
+    `capacity` examples are remembered in all, `batch_size` of them join each global batch; `policy` says who
+    stays: reservoir, class_balanced, experience_balanced or herding. A remembered "O" tells nothing of entity types
+    that its labels did not cover. Cost: the time of the added examples; 32 bytes an example.
+    When to use it: whenever examples may be stored; hard to beat.
+    """
+
+    paper: ClassVar[str] = "Chaudhry et al., 2019: On tiny episodic memories in continual learning"
+
+    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
+        return learner.extend(batch, self.draw(learner, "replay")) if len(self.buffer) else batch

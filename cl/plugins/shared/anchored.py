@@ -1,0 +1,33 @@
+"""What plugins share that hold parameters near old values, each as tightly as it matters to the past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from cl.plugins.maths.functional import parameters_of
+from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.maths.quadratic import Quadratic
+
+
+@dataclass
+class Anchored(Plugin):
+    """The term `strength` · ½ Σ A(θ − μ)². What differs is how A is found, and that is for `after_experience`."""
+
+    traits: ClassVar[frozenset[str]] = frozenset({"anchored"})
+    grows: ClassVar[str] = "rows of embeddings, for words that come for the first time"
+
+    strength: float = 1.0
+    anchor: Quadratic = field(init=False, repr=False, default_factory=Quadratic)
+
+    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+        if not self.anchor.curvature:
+            return None
+        if gone := self.anchor.curvature.keys() - dict(learner.network.named_parameters()).keys():
+            raise ValueError(
+                f"it holds parameters that the network has no more: {', '.join(sorted(gone)[:3])}"
+                f"{', …' * (len(gone) > 3)}. Parameters keep their names from one experience to the next"
+            )
+        return self.anchor.pull(parameters_of(learner.network), gradients, self.strength / 2)

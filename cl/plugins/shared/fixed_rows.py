@@ -1,0 +1,46 @@
+"""What plugins share that keep old head rows exactly as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from cl.plugins.base import Gradients, Learner, Plugin
+from cl.types import Experience
+
+
+@dataclass
+class FixedRows(Plugin):
+    """Keeps the head rows of earlier experiences: neither gradient nor weight decay nor momentum moves them.
+
+    Their gradient is zero for whoever takes it, so that clipping does not see them and no other plugin need know;
+    what the optimizer does to them all the same is undone after the step.
+    """
+
+    def adapt_model(self, learner: Learner, experience: Experience) -> None:
+        for parameter, num_rows in _old_rows(learner, experience):
+            parameter.register_hook(partial(_without_rows, num_rows))  # type: ignore[no-untyped-call]
+
+    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+        self._fixed = [(p, p[:n].detach().clone()) for p, n in _old_rows(learner, learner.experience)]
+        return gradients
+
+    def after_step(self, learner: Learner) -> None:
+        for parameter, rows in self._fixed:
+            parameter.data[: len(rows)] = rows
+
+
+def _old_rows(learner: Learner, experience: Experience) -> list[tuple[nn.Parameter, int]]:
+    """The parameters of heads that have a row a column, and how many of their rows came before this experience."""
+    if not experience.index:
+        return []
+    heads = [(learner.network.head(k), n) for k, n in learner.store.num_columns[experience.index - 1].items()]
+    return [(p, n) for head, n in heads for p in head.parameters() if p.ndim and len(p) == head.num_columns]
+
+
+def _without_rows(num_rows: int, gradient: Tensor) -> Tensor:
+    gradient = gradient.clone()
+    gradient[:num_rows] = 0.0
+    return gradient

@@ -1,0 +1,30 @@
+"""What plugins share that start each experience from fresh weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from cl.plugins.base import Learner, Plugin
+from cl.types import Experience
+
+
+@dataclass
+class Restarting(Plugin):
+    """Sets the network back to the weights with which the stream began; head rows to those they arrived with."""
+
+    traits: ClassVar[frozenset[str]] = frozenset({"restarts"})
+    excludes: ClassVar[dict[str, str]] = {
+        "anchored": "an experience that starts from fresh weights is nowhere near the earlier network to stay close to"
+    }
+
+    initial: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+
+    def adapt_model(self, learner: Learner, experience: Experience) -> None:
+        fresh = {name: value.clone() for name, value in learner.network.state_dict().items()}
+        for name, old in self.initial.items():
+            fresh[name][tuple(map(slice, old.shape))] = old.to(fresh[name])  # rows that arrive now are fresh
+        self.initial = fresh
+        learner.network.load_state_dict(fresh)

@@ -1,0 +1,86 @@
+"""What plugins share that learn from the previous network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cl.data.dataset import ragged
+from cl.models.network import Network, frozen_copy
+from cl.plugins.base import Learner, Plugin
+from cl.types import Batch, Experience, Kind, Outputs
+
+BATCH_SIZE = 64  # of passes without gradient
+MEMORY = 2**28  # bytes of logits that are remembered, at most
+
+
+@dataclass
+class Taught(Plugin):
+    """Keeps the network as it was when the previous experience had been learnt: the teacher, in eval mode.
+
+    What it says of the experience's own data never changes: it is asked once, before the first step, of all of it.
+    """
+
+    traits: ClassVar[frozenset[str]] = frozenset({"anchored"})
+
+    teacher: Network | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._said: tuple[Tensor, Tensor] | None = None  # of each word its place, −1 for none, and logits by place
+
+    def ask(self, batch: Batch) -> Outputs:
+        """What the teacher says of a batch, of the kinds that it knows."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            outputs: Outputs = self.teacher.to(batch.row.device)(batch)  # a checkpoint brings it on the CPU
+        return outputs
+
+    def ask_ahead(self, learner: Learner) -> None:
+        """Asks the teacher of all of the experience's data: for `before_experience`, so that no step waits for it."""
+        if self.teacher is not None:
+            self._said = self._ask_of_all(learner)
+
+    def old_logits(self, learner: Learner, batch: Batch) -> dict[Kind, Tensor]:
+        """The teacher's logits, without any mask, for a batch's targets: `[N, C']` of each kind that it knows.
+
+        Remembered, for a batch of the experience's own data (`MEMORY` bytes at most); else asked for.
+        """
+        assert self.teacher is not None
+        own = learner.experience.kind
+        if self._said is None:
+            self._said = self._ask_of_all(learner)
+        where, logits = self._said
+        kinds: list[Kind] = [kind for kind in batch.targets if kind in self.teacher.heads]
+        targets = {kind: len(batch.targets[kind]) for kind in kinds}
+        places = where[batch.targets[own].words]
+        if sum(targets.values()) > targets.get(own, 0) or (targets.get(own) and bool((places < 0).any())):
+            return {kind: output.raw for kind, output in self.ask(batch).items()}
+        nothing = {kind: logits.new_zeros(0, self.teacher.head(kind).num_columns) for kind in kinds if kind != own}
+        return nothing | ({own: logits[places]} if own in kinds else {})
+
+    def after_experience(self, learner: Learner, experience: Experience) -> None:
+        self.teacher, self._said = frozen_copy(learner.network), None
+
+    def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
+        super().load_state_dict(learner, state)
+        self._said = None
+
+    def _ask_of_all(self, learner: Learner) -> tuple[Tensor, Tensor]:
+        assert self.teacher is not None
+        store, kind = learner.store, learner.experience.kind
+        data = store.dataset(learner.experience.index, "train")
+        words, _ = ragged(store.word_offsets, data.rows)
+        where = torch.full((len(store.labels),), -1)
+        device = next(learner.network.parameters()).device
+        head = self.teacher.head(kind) if kind in self.teacher.heads else None
+        if head is None or len(words) * head.num_columns * head.logit_dtype.itemsize > MEMORY:
+            return where.to(device), torch.zeros(0, 0, device=device)
+        where[words] = torch.arange(len(words))
+        logits = torch.zeros(len(words), head.num_columns, dtype=head.logit_dtype)
+        for batch in learner.each(data, BATCH_SIZE):
+            output = self.ask(batch)[kind]
+            logits[where[output.targets.words.cpu()]] = output.raw.cpu()
+        return where.to(device), learner.sum({"logits": logits})["logits"].to(device)

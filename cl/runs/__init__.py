@@ -1,0 +1,1 @@
+"""Runs: from a configuration to cells on disk, and what is asked of them."""

@@ -1,0 +1,246 @@
+"""One cell of a grid: one strategy, one seed, through the whole stream, on disk as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from rich.console import Console
+
+from cl.training import checkpoint
+
+from cl.system import notices
+from cl.runs.build import Prepared, build_learner
+from cl.training.callbacks import BestEpoch, Checkpointer, ProgressBar
+from cl.config import to_yaml
+from cl.config.trainer import for_lightning
+from cl.data.counts import counts
+from cl.system.environment import environment
+from cl.evaluation.matrix import EvaluationMatrix
+from cl.evaluation.metrics import summary
+from cl.system.files import write_json, write_text
+from cl.runs.folder import CONFIG, DATA, Cell
+from cl.training.learner import Diverged
+from cl.system.notices import Notices
+from cl.system.ranks import is_first, on_any
+from cl.reporting.console import print_row
+from cl.reporting.files import RunLog
+from cl.reporting.wandb import WandbSink, open_logger
+from cl.system.signals import Stopped, StopRequest
+from cl.system.state import FINISHED, RUNNING, State
+from cl.plugins.base import stored_bytes
+from cl.streams import protocols
+from cl.streams.identity import fingerprint
+from cl.types import Experience
+
+log = logging.getLogger(__name__)
+ENDS: dict[type[BaseException], str] = {
+    Stopped: "interrupted",
+    KeyboardInterrupt: "interrupted",
+    Diverged: "diverged",
+}
+
+
+class CellRun:
+    """A cell while it runs: the learner, the matrix so far, and every sink."""
+
+    def __init__(self, cell: Cell, prepared: Prepared, console: Console, told: Notices, stop: StopRequest) -> None:
+        self.cell, self.prepared, self.console, self.stop = cell, prepared, console, stop
+        self.notices, self.first_notice = told, len(told.lines)
+        self.experiences = prepared.stream.experiences
+        self.learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)
+        self.learner.asked_to_stop = lambda: stop.made
+        names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
+        self.matrix = EvaluationMatrix(names, kinds)
+        self.cost: list[dict[str, float]] = []
+        self.state, self.reason = RUNNING, ""
+        self.log_position = 0
+        self.training: dict[str, Any] | None = (
+            None  # the optimizer's state, where a checkpoint broke off in mid-experience
+        )
+
+    def run(self) -> None:
+        """From where the checkpoint stands to the end of the stream. Raises `Stopped` if asked to, before that end."""
+        with self._recording():
+            for experience in self.experiences[self.matrix.num_learnt :]:
+                self._learn(experience)
+                if experience is not self.experiences[-1] and on_any(self.stop.made):
+                    raise Stopped(self.stop.reason)
+            self.state = FINISHED
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, if there is one."""
+        state = checkpoint.load_newest(self.cell.folder / checkpoint.FOLDER)
+        if state is None:
+            return
+        self.matrix = EvaluationMatrix.from_dict(json.loads(state["matrix"]))
+        self.cost, self.log_position = state["cost"], state["log_position"]
+        self.learner.restore(state["learner"])
+        self.training = state["training"]
+
+    def _learn(self, experience: Experience) -> None:
+        learner = self.learner
+        if self.training is None:
+            learner.begin(experience)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        with _quiet():
+            trainer, progress = self._trainer(experience)
+            learner.sinks = [self.log.write, self.wandb.write, progress.write] if is_first() else []
+            self._warn_of_other_parts(trainer)
+            self.training = None
+            try:
+                trainer.fit(learner, datamodule=learner.data())
+            except SystemExit as error:  # what Lightning makes of KeyboardInterrupt
+                raise KeyboardInterrupt from error
+            for optimizer in trainer.optimizers:  # in a ring of references, where its state would wait for a collector
+                optimizer.state.clear()
+        self._note_initial()
+        self.matrix.add(learner.row, learner.pooled)
+        self.cost.append(
+            {
+                "experience": experience.index,
+                **asdict(learner.cost),
+                "peak_memory_bytes": _peak_memory(),
+                "stored_bytes": stored_bytes(learner.strategy.state_dict()),
+            }
+        )
+        if is_first():
+            self._save(None)
+            self.matrix.save(self.cell.folder / "matrix.json")
+            self._write_progress()
+            self.wandb.log_row(self.matrix)
+            print_row(self.matrix, self.console, self.cell.name)
+
+    def _save(self, training: dict[str, Any] | None) -> None:
+        """Writes a checkpoint, inside an experience with what its `training` needs."""
+        learner = self.learner
+        if training is not None:
+            learner.cost.train_seconds += learner.lap()
+            self._note_initial()
+        state = {
+            "learner": learner.state(),
+            "training": training,
+            "matrix": self.matrix.to_json(),  # one text: torch looks at every plain value of a state
+            "cost": self.cost,
+            "log_position": self.log.position,
+        }
+        folder, keep = self.cell.folder / checkpoint.FOLDER, self.cell.config.run.keep
+        checkpoint.save(folder, self.matrix.num_learnt, learner.total_steps, state, keep)
+
+    def _note_initial(self) -> None:
+        if self.learner.initial is not None and self.matrix.initial is None:
+            self.matrix.set_initial(self.learner.initial)
+
+    def _warn_of_other_parts(self, trainer: Trainer) -> None:
+        parts = trainer.world_size * trainer.accumulate_grad_batches
+        if self.training is not None and self.training["num_parts"] != parts:
+            log.warning(
+                "%s goes on inside an experience with %d shares a batch where it had %d: the same to float tolerance, "
+                "and dropout draws anew; exact only from an experience's start",
+                self.cell.name,
+                parts,
+                self.training["num_parts"],
+            )
+
+    def _trainer(self, experience: Experience) -> tuple[Trainer, ProgressBar]:
+        config = self.cell.config
+        title = f"{self.cell.name}  {experience.index + 1}/{len(self.experiences)} {experience.name}"
+        progress = ProgressBar(self.console, title)
+        chooses = config.training.patience is not None or config.training.keep_best
+        best = BestEpoch(config.training.patience, config.training.keep_best) if chooses else None
+        save = self._save if is_first() else None
+        checkpointer = Checkpointer(save, config.run.checkpoint_steps, self.stop, best, self.training)
+        arguments = for_lightning(config.trainer)
+        shown = [] if config.trainer.get("enable_progress_bar") is False else [progress]
+        # The user's before the checkpointer, which may end training with an exception.
+        arguments["callbacks"] = [*shown, *([best] if best else []), *arguments["callbacks"], checkpointer]
+        return Trainer(**(arguments | {"logger": self.wandb.logger or False})), progress
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Writes down what the cell is, and, on rank 0, what becomes of it; opens and closes the sinks."""
+        if not is_first():
+            self.wandb = WandbSink(None)
+            yield
+            return
+        self._write_beginning()
+        self.log = RunLog(self.cell.folder / "log.csv")
+        self.log.truncate(self.log_position)
+        self.wandb = self._open_wandb()
+        self.wandb.catch_up(self.matrix)
+        try:
+            yield
+        except BaseException as error:
+            self.state = ENDS.get(type(error), "failed")
+            self.reason = "" if self.state == "interrupted" else f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.log.close()
+            self.wandb.finish(self.matrix, self.state)
+            self._write_progress()
+            notices.keep(self.cell.folder, [*self.prepared.warnings, *self.notices.lines[self.first_notice :]])
+            if self.state == FINISHED:
+                checkpoint.tidy(self.cell.folder / checkpoint.FOLDER, self.cell.config.run.keep)
+
+    def _write_beginning(self) -> None:
+        folder, prepared = self.cell.folder, self.prepared
+        write_text(folder / CONFIG, to_yaml(self.cell.config))
+        write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded})
+        data = {
+            "split": protocols.fingerprint(self.experiences),
+            "data": fingerprint(prepared.identity),
+            "counts": counts(self.experiences, prepared.evaluator.store),
+        }
+        write_json(folder / "environment.json", environment(self.cell.seed) | data)
+        self._write_progress()
+
+    def _write_progress(self) -> None:
+        """The record that a resumed run reads, and metrics for people."""
+        learnt, folder = self.matrix.num_learnt, self.cell.folder
+        metrics = summary(self.matrix) if learnt else {}
+        write_json(folder / "metrics.json", {"status": self.state, "metrics": metrics, "cost": self.cost})
+        State(self.state, learnt, len(self.experiences), self.reason, os.getcwd()).write(folder)
+
+    def _open_wandb(self) -> WandbSink:
+        options = self.cell.config.wandb
+        return open_logger(
+            self.cell.folder,
+            project=options.project,
+            entity=options.entity,
+            name=self.cell.name,
+            group=Path(self.cell.config.run.dir or "").name,
+            tags=options.tags,
+            config=asdict(self.cell.config),
+            mode=options.mode,
+        )
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what Lightning says at every fit: hardware, tips, and advice on data loaders that are not ours."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

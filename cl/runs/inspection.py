@@ -1,0 +1,201 @@
+"""What `cl check`, `cl strategies` and `cl streams` print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cl.runs.build import (
+    PROTOCOLS,
+    SCENARIOS,
+    build_backbone,
+    build_strategy,
+    build_stream,
+    data_errors,
+    encode,
+    num_processes,
+)
+from cl.config import Config
+from cl.data.counts import counts
+from cl.data.dataset import Store
+from cl.runs.folder import entries
+from cl.models.backbone import Backbone
+from cl.reporting.cost import size
+from cl.plugins import STRATEGIES
+from cl.streams import check, protocols
+from cl.streams.identity import fingerprint, identity_of
+from cl.streams.read import READERS
+from cl.streams.scenarios import columns_after
+from cl.types import SPLITS, Experience, SplitName, UserError
+
+SHOWN = 6  # classes of an experience, at most
+
+
+def inspect(config: Config) -> int:
+    """Prints what a run would do and every problem found; the exit code, 2 where it could not start."""
+    console = _console()
+    problems: list[str] = []
+    for name, plugins in config.strategies.items():
+        with _noting(problems):
+            built = build_strategy(plugins, name).plugins.values()
+            _say(console, f"strategy {name}: {', '.join(map(repr, built)) or 'finetuning'}")
+    with _noting(problems):
+        num_processes(config.trainer)
+    experiences: Sequence[Experience] = ()
+    notes: Sequence[str] = ()
+    with _noting(problems):
+        stream = build_stream(config.stream)
+        experiences, notes = stream.experiences, stream.notes
+        problems += data_errors(config, stream)
+    with _noting(problems):
+        backbone, tokenizer = build_backbone(config.network, experiences)
+        _inspect_network(config.network.backbone, backbone, experiences, console)
+        if experiences:
+            store, warnings = encode(config.network, experiences, backbone, tokenizer)
+            _inspect_data(experiences, store, [*notes, *check.warnings(experiences), *warnings], console)
+    for problem in problems:
+        _say(console, f"error: {problem}", "red")
+    num_cells = len(config.strategies) * len(config.seeds)
+    _say(console, f"{len(problems)} problem(s); {num_cells} cell(s) would go to {config.run.dir}")
+    return 2 if problems else 0
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a table in a file or a pipe does not wrap
+    return console
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Notes mistakes of the user's, a line each, instead of stopping at the first."""
+    try:
+        yield
+    except UserError as error:
+        problems += str(error).splitlines()
+
+
+def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: list[str], console: Console) -> None:
+    found = counts(experiences, store)
+    headings = ("", "experience", "kind", *SPLITS, "classes", "tokens 50/90/100 %", "cut off", "no sub-token")
+    table = Table(*headings, box=None)
+    for experience, of_experience in zip(experiences, found, strict=True):
+        table.add_row(*map(Text, _describe(experience, of_experience["splits"], store)))
+    console.print(table)
+    _say(console, "train/valid/test:")
+    for of_experience in found:
+        _say(console, f"  {_counted(of_experience)}")
+    _say(console, f"split: {protocols.fingerprint(experiences)}; data: {fingerprint(identity_of(experiences))}")
+    for warning in warnings:
+        _say(console, f"warning: {warning}", "yellow")
+
+
+def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experience], console: Console) -> None:
+    total = sum(p.numel() for p in backbone.parameters())
+    trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
+    text = f"backbone {name}: {total:,} parameters, {trained:,} trained"
+    text += "; batches are padded" if backbone.first_position is None else "; batches are packed"
+    if experiences:
+        columns = columns_after(experiences, len(experiences) - 1)
+        text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,}"
+    _say(console, text)
+
+
+def show_status(folder: Path) -> None:
+    """A line a cell of a run folder: its state, how far it is, its size on disk."""
+    table = Table("strategy", "seed", "state", "learnt", "size", "of it checkpoints", "reason", box=None)
+    found = list(entries(folder))
+    for entry in found:
+        state = entry.state
+        learnt = f"{state.num_learnt}/{state.num_experiences or '?'}"
+        sizes = (size(entry.num_bytes), size(entry.checkpoint_bytes))
+        cells = (entry.cell.strategy, str(entry.cell.seed), state.name, learnt, *sizes, state.reason)
+        table.add_row(*map(Text, cells))
+    console = _console()
+    console.print(table)
+    counts = Counter(entry.state.name for entry in found)
+    states = ", ".join(f"{number} {name}" for name, number in counts.items())
+    _say(console, f"{len(found)} cell(s): {states}; {size(sum(entry.num_bytes for entry in found))}")
+
+
+def list_strategies() -> None:
+    """One line a plugin: name, idea, paper, and its knobs with their defaults."""
+    table = Table("plugin", "idea", "paper", "options", box=None)
+    for name, plugin in STRATEGIES.items():
+        options = ", ".join(f"{f.name}={f.default}" for f in fields(plugin) if f.init)
+        table.add_row(name, first_sentence(plugin.__doc__), plugin.paper, options)
+    Console().print("finetune: no plugin; the lower bound", table)
+
+
+def list_streams() -> None:
+    """One line a scenario, a protocol (with its paper) and a file format."""
+    rows = [("scenario", name, build.__doc__) for name, build in SCENARIOS.items()]
+    rows += [("protocol", name, build.__doc__) for name, build in PROTOCOLS.items()]
+    rows += [("format", name, reader.__doc__) for name, reader in READERS.items()]
+    table = Table("", "name", "what it is", "paper", box=None)
+    for kind, name, docstring in rows:
+        paper = (docstring or "").partition("\n\n")[2] if kind == "protocol" else ""
+        table.add_row(kind, name, *map(Text, (first_sentence(docstring), first_sentence(paper))))
+    Console().print(table)
+
+
+def first_sentence(docstring: str | None) -> str:
+    """The first sentence of a docstring on one line."""
+    return " ".join((docstring or "").split("\n\n")[0].split())
+
+
+def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], store: Store) -> list[str]:
+    every = np.concatenate([store.dataset(experience.index, name).lengths for name in SPLITS])
+    quantiles = "/".join(f"{q:.0f}" for q in np.quantile(every, [0.5, 0.9, 1.0])) if len(every) else "–"
+
+    def total(what: str) -> int:
+        return sum(split.get(what, 0) for split in splits.values())
+
+    return [
+        str(experience.index),
+        experience.name,
+        experience.kind,
+        *(str(split["examples"]) for split in splits.values()),
+        _shortened(experience.classes),
+        quantiles,
+        f"{total('cut_off') / max(1, total('examples')):.1%}",
+        str(total("no_sub_token")),
+    ]
+
+
+def _counted(of_experience: dict[str, Any]) -> str:
+    """A line: tokens and labels of an experience in train/valid/test; of many labels those that are rarest in train."""
+    splits = list(of_experience["splits"].values())
+    what = "classes" if of_experience["kind"] == "sequence" else "entities"
+    labels = sorted(splits[0][what], key=splits[0][what].__getitem__)
+    rarest = f"the rarest of {len(labels)}, " if len(labels) > SHOWN else ""
+    each = [f"{label} {_slashed(split[what][label] for split in splits)}" for label in labels[:SHOWN]]
+    rows, texts = ([split[key] for split in splits] for key in ("windows", "examples"))
+    windows = "" if rows == texts else f" in {_slashed(rows)} windows"
+    tokens = _slashed(split["tokens"] for split in splits)
+    total = _slashed(sum(split[what].values()) for split in splits)
+    parts = f"tokens {tokens}{windows}; {what} {total}: {rarest}{', '.join(each)}"
+    return f"{of_experience['experience']} {of_experience['name']}: {parts}"
+
+
+def _slashed(numbers: Iterable[int]) -> str:
+    return "/".join(map(str, numbers))
+
+
+def _shortened(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:SHOWN])
+    return shown if len(classes) <= SHOWN else f"{shown}, … ({len(classes)})"
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(text, style=style, markup=False, soft_wrap=True)

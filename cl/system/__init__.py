@@ -1,0 +1,1 @@
+"""The machine: signals, ranks, memory, threads, files."""

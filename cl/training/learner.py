@@ -1,0 +1,361 @@
+"""The learner: network, strategy and loss as a LightningModule. The only training step in the project."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cl.data.collate import collate, concat, count
+from cl.data.dataset import Dataset, Store
+from cl.data.module import ExperienceData, PassLoader
+from cl.data.sampler import derive_seed, generator, share
+from cl.evaluation.evaluator import Evaluator
+from cl.models.network import Network
+from cl.training.recipe import Training
+from cl.plugins.maths.functional import cross_entropy, parameters_of, without_autocast
+from cl.plugins.base import Strategy
+from cl.types import Batch, Experience, SplitName, Step
+
+log = logging.getLogger(__name__)
+Row = list[dict[str, float] | None]
+
+
+class Diverged(RuntimeError):
+    """A loss term is not finite, or no gradient of an experience was."""
+
+
+@dataclass
+class Cost:
+    """What one experience took: seconds of training, of plugin upkeep and of evaluation, and steps; how many of them
+    the optimizer skipped, since under float16 their gradients were not finite.
+    """
+
+    train_seconds: float = 0.0
+    plugin_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    num_steps: int = 0
+    num_skipped: int = 0
+
+
+class Learner(LightningModule):
+    """What trains: see `cl.plugins.base.Learner` for the part that plugins use.
+
+    One `Trainer.fit` is one experience: `begin` before it, `row` and `cost` after it. `sinks` are called with
+    (experience, epoch, step, {name: value}) every `trainer.log_every_n_steps` optimizer steps.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        strategy: Strategy,
+        evaluator: Evaluator,
+        training: Training,
+        *,
+        seed: int,
+        evaluate_batch_size: int,
+        initial: bool,
+        max_epochs: int,
+        max_steps: int | None = None,
+        limit_train_batches: int | float | None = None,
+        overfit_batches: int | float | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.strategy, self.evaluator, self.training_options = network, strategy, evaluator, training
+        self.store: Store = evaluator.store
+        self.seed, self.evaluate_batch_size = seed, evaluate_batch_size
+        self.num_steps = self.total_steps = 0
+        self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
+        self.limit_train_batches, self.overfit_batches = limit_train_batches, overfit_batches
+        self.initial: Row | None = None
+        self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
+        self.asked_to_stop: Callable[[], bool] = bool
+        self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
+        self._terms: dict[str, Tensor] = {}
+        self._stepped = False  # whether the optimizer has taken the step under way
+
+    # ------------------------------------------------------------------------------ an experience's course
+
+    def begin(self, experience: Experience) -> None:
+        """Makes the network ready for an experience: the only time at which parameters appear."""
+        self.experience, self.num_steps, self.cost = experience, 0, Cost()
+        self.network.grow(self.store.num_columns[experience.index], self.generator("head"))
+        self.strategy.notify("adapt_model", self, experience)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, at a step boundary: tensors and plain values."""
+        return {
+            "experience": self.experience.index,
+            "num_steps": self.num_steps,
+            "total_steps": self.total_steps,
+            "cost": asdict(self.cost),
+            "network": self.network.state_dict(),
+            "plugins": self.strategy.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up where a learner with that state stood."""
+        for experience in self.evaluator.experiences[: state["experience"] + 1]:
+            self.begin(experience)  # the structure grows as it did, then the values are taken over
+        self.network.to(next(iter(state["network"].values())).dtype)  # that of a `…-true` precision
+        self.network.load_state_dict(state["network"])
+        self.strategy.load_state_dict(self, state["plugins"])
+        self.num_steps, self.total_steps, self.cost = state["num_steps"], state["total_steps"], Cost(**state["cost"])
+
+    def data(self) -> ExperienceData:
+        """What to train on in this experience, as the plugins leave it, from the step it stands at."""
+        index, options = self.experience.index, self.training_options
+        train = self.strategy.pipe("train_data", self, self.store.dataset(index, "train"), self.experience)
+        self.plan = ExperienceData(
+            train,
+            index,
+            batch_size=options.batch_size,
+            batch_tokens=options.batch_tokens,
+            max_epochs=self.max_epochs,
+            max_steps=self.max_steps,
+            limit_train_batches=self.limit_train_batches,
+            overfit_batches=self.overfit_batches,
+            seed=self.seed,
+            start=self.num_steps,
+            shuffle=options.shuffle,
+        )
+        return self.plan
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the newest step."""
+        return max(0, self.num_steps - 1) // self.plan.steps_per_epoch
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the newest step is the last of an epoch, or of an experience that ends inside one."""
+        return self.num_steps % self.plan.steps_per_epoch == 0 or self.num_steps == self.plan.num_steps
+
+    @property
+    def progress(self) -> float:
+        """Share of the experience's steps already taken, in [0, 1]."""
+        return self.num_steps / self.plan.num_steps
+
+    def on_train_start(self) -> None:
+        self._clock = time.perf_counter()
+        if not self.num_steps:
+            if self.wants_initial and self.experience.index == 0:
+                self.initial, _ = self.evaluate("test")
+                self.cost.evaluate_seconds += self.lap()
+            self.strategy.notify("before_experience", self, self.experience)
+            self.cost.plugin_seconds += self.lap()
+
+    def on_train_end(self) -> None:
+        self.cost.train_seconds += self.lap()
+        self._tell_of_skipped_steps()
+        self.strategy.notify("after_experience", self, self.experience)
+        self.cost.plugin_seconds += self.lap()
+        self.row, self.pooled = self.evaluate("test")
+        self.cost.evaluate_seconds += self.lap()
+        self.cost.num_steps = self.num_steps
+
+    # -------------------------------------------------------------------------------------------- a step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        # Dropout too is a function of (seed, experience, step, share): nothing to save, nothing to restore.
+        seed = derive_seed(self.seed, self.experience.index, self.num_steps, batch.part)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes half a millisecond for all other devices
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
+        batch = self.strategy.pipe("on_batch", self, batch)
+        step = self.strategy.pipe("on_step", self, Step(self.experience, batch, self.network(batch)))
+        terms = {"labels": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
+        total = torch.stack(list(terms.values())).sum()
+        for name, term in terms.items():
+            self._terms[name] = self._terms.get(name, 0.0) + term.detach()
+        self._counts = batch.counts
+        # Terms are shares of the global batch's loss. Lightning divides by the accumulated batches and DDP by
+        # the ranks: multiplied by both, the gradients of the shares add up.
+        return total * batch.num_parts
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self._stepped = False
+        gradients = self._gradients() if self.strategy.acts_on_gradients else {}
+        # What a scaler is about to skip is no gradient of anything: plugins never see it.
+        acts = self.strategy.acts_on_gradients and self._usable(gradients)
+        if acts:
+            self.strategy.notify("after_backward", self, gradients)
+            for name, penalty in self.strategy.penalties(self, gradients).items():
+                # The same on every rank, where other terms are shares.
+                self._terms[name] = self._terms.get(name, 0.0) + penalty / self.trainer.world_size
+        mine = torch.stack(list(self._terms.values())).sum()
+        # One collective for all that the ranks agree on in a step.
+        agreed = self.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]
+        total, asked = agreed.tolist()
+        self.stopping = asked > 0
+        if not math.isfinite(total):  # of all shares, so that every rank stops
+            self._diverged(self.sum(self._terms))
+        if acts:
+            for name, gradient in self.strategy.pipe("on_gradients", self, dict(gradients)).items():
+                if gradient is not gradients[name]:
+                    gradients[name].copy_(gradient)
+        # Every head is in every pass, if only with no target: DDP always gets all gradients and has no unused
+        # parameters to find. Those of a kind that nothing in this step asked for come out as zero on every rank.
+        for kind, (examples, _) in self._counts.items():
+            if not examples and kind in self.network.heads:  # not in this step: no decay, no momentum either
+                parameters = list(self.network.heads[kind].parameters())
+                if not any(p.grad is not None and p.grad.any() for p in parameters):
+                    for parameter in parameters:
+                        parameter.grad = None
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the plan: counted, whether the optimizer takes it or a scaler skips it.
+
+        So the data, the learning rates and the draws of dropout go on as planned; plugins are told of taken ones only.
+        """
+        super().optimizer_step(*args, **kwargs)
+        self.num_steps += 1
+        self.total_steps += 1
+        if self._stepped:
+            self.strategy.notify("after_step", self)
+        else:
+            self.cost.num_skipped += 1
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.num_steps % every == 0 or self.num_steps == self.plan.num_steps:
+            self._log_terms()
+        self._terms = {}
+
+    def configure_optimizers(self) -> Any:
+        recipe, index = self.training_options, self.experience.index
+        # Lightning neither unscales nor clips the gradients of a fused step under mixed precision.
+        clips, precision = self.trainer.gradient_clip_val, str(self.trainer.precision)
+        fused = not precision.endswith("-mixed") or (precision == "bf16-mixed" and not clips)
+        optimizer = recipe.optimizer_of(self.network, index, fused)
+        optimizer.register_step_post_hook(self._note_step)  # a scaler that skips a step never calls it
+        start, end = self.plan.start, self.plan.num_steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.factor(start + step, end, index))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # ---------------------------------------------------------------------------------------- evaluation
+
+    def evaluate(self, split: SplitName, which: Sequence[int] | None = None) -> tuple[Row, dict[str, float]]:
+        """Scores of each experience (None where not measurable yet), and pooled over those learnt."""
+        learnt = self.experience.index
+        chosen = range(len(self.evaluator.experiences)) if which is None else which
+        chosen = [e for e in chosen if self.evaluator.measurable(e, learnt)]
+        by_network: dict[Network, list[int]] = {}
+        for e in chosen:
+            network = self.strategy.pipe("network_for", self, self.network, self.evaluator.experiences[e])
+            by_network.setdefault(network, []).append(e)
+        counts: dict[int, Tensor] = {}
+        for network, of_network in by_network.items():
+            counts |= self.evaluator.counts(
+                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size), learnt
+            )
+        counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
+        row: Row = [None] * len(self.evaluator.experiences)
+        for e, found in counts.items():
+            row[e] = self.evaluator.scores(e, found)
+        return row, self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
+
+    # -------------------------------------------------------------------------------- what plugins may use
+
+    def generator(self, *key: object) -> torch.Generator:
+        return generator(self.seed, self.experience.index, *key)
+
+    def sum(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.trainer.world_size == 1:
+            return tensors
+        summed = dict(tensors)
+        for dtype in {t.dtype: None for t in tensors.values()}:  # a collective each: between machines each one waits
+            mine = {name: t for name, t in tensors.items() if t.dtype == dtype}
+            flat = torch.cat([t.to(self.device).flatten() for t in mine.values()])
+            torch.distributed.all_reduce(flat)
+            parts = torch.split(flat, [t.numel() for t in mine.values()])
+            summed |= {n: part.view_as(t).to(t.device) for (n, t), part in zip(mine.items(), parts, strict=True)}
+        return summed
+
+    def each(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
+        learnt, trainer = self.experience.index, self.trainer
+        loader = PassLoader(data, learnt, batch_size=batch_size, rank=trainer.global_rank, num_ranks=trainer.world_size)
+        with trainer.precision_plugin.forward_context():
+            for batch in loader:
+                yield batch.to(self.device)
+
+    def extend(self, batch: Batch, data: Dataset) -> Batch:
+        return concat(batch, self._share(data, batch.part, batch.num_parts))
+
+    def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
+        part, num_parts = (
+            (self.global_rank, self.trainer.world_size) if batch is None else (batch.part, batch.num_parts)
+        )
+        mine = self._share(data, part, num_parts)
+        exact = without_autocast(self.device) if batch is None else nullcontext()
+        with self.trainer.precision_plugin.forward_context(), exact:
+            return Step(self.experience, mine, self.network(mine))
+
+    # --------------------------------------------------------------------------------------------- inside
+
+    def _share(self, data: Dataset, part: int, num_parts: int) -> Batch:
+        mine = share(torch.arange(len(data)), part, num_parts)
+        ghost = not len(mine)
+        chosen = data[:1] if ghost else data[mine]
+        batch = collate(chosen, self.experience.index, training=True, counts=count(data), ghost=ghost)
+        return replace(batch, part=part, num_parts=num_parts).to(self.device)
+
+    def _gradients(self) -> dict[str, Tensor]:
+        """Those of every trained parameter, zero where it was not used."""
+        trained = parameters_of(self.network)
+        for parameter in trained.values():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        return {name: p.grad for name, p in trained.items() if p.grad is not None}
+
+    def _usable(self, gradients: dict[str, Tensor]) -> bool:
+        """Whether the step will be taken: under a scaler, whether all gradients are finite (alike on all ranks)."""
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            return True
+        return bool(torch.stack([gradient.isfinite().all() for gradient in gradients.values()]).all())
+
+    def _note_step(self, *args: object) -> None:
+        self._stepped = True
+
+    def _tell_of_skipped_steps(self) -> None:
+        if not self.cost.num_skipped:
+            return
+        told = (
+            f"experience {self.experience.index} ({self.experience.name}): {self.cost.num_skipped} of {self.num_steps} "
+            "steps were skipped, since float16 could not hold their gradients"
+        )
+        if self.cost.num_skipped == self.num_steps:
+            raise Diverged(f"{told}: nothing was learnt. Take trainer.precision=bf16-mixed or 32-true")
+        log.warning(told)
+
+    def _log_terms(self) -> None:
+        terms = {name: float(value) for name, value in self.sum(self._terms).items()}
+        values = {f"loss/{name}": value for name, value in terms.items()}
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.record(values | {"loss": sum(terms.values()), "learning_rate": rate})
+
+    def record(self, values: dict[str, float]) -> None:
+        """Hands values of this moment to every sink."""
+        for sink in self.sinks:
+            sink(self.experience.index, self.epoch, self.total_steps, values)
+
+    def lap(self) -> float:
+        """Seconds since the last call, or since training started."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
+
+    def _diverged(self, terms: dict[str, Tensor]) -> None:
+        bad = [f"{name} = {term.item()}" for name, term in terms.items() if not math.isfinite(term.item())]
+        where = f"experience {self.experience.index} ({self.experience.name}), step {self.num_steps}"
+        raise Diverged(
+            f"the loss is not finite in {where}: {', '.join(bad)}. Lower training.learning_rate or the strength of "
+            "that term, or set trainer.gradient_clip_val"
+        )
