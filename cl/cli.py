@@ -104,8 +104,8 @@ def status(folder: RunFolder) -> None:
 @app.command()
 def clean(folder: RunFolder) -> None:
     """Delete the checkpoints of finished cells; results stay. (With run.keep=none they go as soon as a cell ends.)"""
-    from cl.runs.folder import clean as clean_folder
     from cl.reporting.cost import size
+    from cl.runs.folder import clean as clean_folder
 
     typer.echo(f"{folder}: {size(clean_folder(folder))} freed")
 
@@ -118,10 +118,10 @@ def report(
     """Write one self-contained HTML page, with figures and tables, of one run or comparing several."""
     from rich.console import Console
 
-    from cl.system.notices import Notices
     from cl.reporting.cells import load_cells
     from cl.reporting.console import print_comparison
     from cl.reporting.report import write_report
+    from cl.system.notices import Notices
 
     with Notices(Console()).listening():
         cells = load_cells(folders)

@@ -9,9 +9,9 @@ prints each end's average score. The test split is never read: `evaluate.split` 
 import sys
 from pathlib import Path
 
-from cl.runs.build import build_stream
 from cl.config import load
 from cl.runs.grid import run
+from cl.runs.streams import build_stream
 
 SEED = 7
 GRID = {

@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny 
 
 from lightning.fabric.utilities import registry
 
-from cl.runs.build import Prepared
+from cl.runs.prepare import Prepared
 from cl.testing import tiny
 
 registry.entry_points = cache(entry_points)  # Lightning reads them at each fit: a fifth of a tiny one's time

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cl.runs.build import build_strategy
 from cl.config import load
 from cl.plugins import STRATEGIES
 from cl.plugins.base import Plugin
+from cl.runs.strategies import build_strategy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

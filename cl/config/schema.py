@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from cl.training.checkpoint import Keep
 from cl.config import trainer
 from cl.config.options import did_you_mean
 from cl.data.encode import Overflow
 from cl.models.backbone import Scratch
 from cl.models.heads import HeadType
 from cl.models.network import Pooling
+from cl.training.checkpoint import Keep
 from cl.training.recipe import Training
 from cl.types import SPLITS
 

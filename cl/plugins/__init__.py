@@ -1,6 +1,7 @@
 """Strategies: one file an idea, and the table that names them. Being listed is being tested."""
 
 from cl.plugins.agem import AGEM
+from cl.plugins.base import Plugin
 from cl.plugins.cfner import CFNER
 from cl.plugins.cpfd import CPFD
 from cl.plugins.der import DER, DERPlusPlus
@@ -17,7 +18,6 @@ from cl.plugins.joint import Joint
 from cl.plugins.l2 import L2
 from cl.plugins.lwf import LwF
 from cl.plugins.mas import MAS
-from cl.plugins.base import Plugin
 from cl.plugins.probe import Probe
 from cl.plugins.replay import Replay
 from cl.plugins.selftrain import SelfTraining

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from cl.plugins.maths.functional import at_least_float32, cross_entropy, inner, parameters_of
 from cl.plugins.base import Gradients, Learner
+from cl.plugins.maths.algebra import at_least_float32, inner, parameters_of
+from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
 
 

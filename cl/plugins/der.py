@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cl.data.dataset import Dataset, ragged
-from cl.plugins.maths.functional import cross_entropy
 from cl.plugins.base import Learner
+from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
 from cl.types import Experience, Kind, Output, Step
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
-from cl.plugins.shared.anchored import Anchored
-from cl.plugins.maths.functional import copies, parameters_of
-from cl.plugins.maths.per_example import add_square, per_example
 from cl.plugins.base import Learner
+from cl.plugins.maths.algebra import copies, parameters_of
+from cl.plugins.maths.per_example import add_square, per_example
+from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience, Output
 
 

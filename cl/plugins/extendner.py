@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cl.plugins.maths.functional import imitation
-from cl.plugins.shared.outside import TaughtOutside
 from cl.plugins.base import Learner
+from cl.plugins.maths.losses import imitation
+from cl.plugins.shared.outside import TaughtOutside
 from cl.types import Step
 
 

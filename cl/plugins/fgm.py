@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl.plugins.maths.functional import cross_entropy
 from cl.plugins.base import Learner, Plugin
+from cl.plugins.maths.losses import cross_entropy
 from cl.types import Kind, Outputs, Step
 
 

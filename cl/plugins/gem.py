@@ -11,8 +11,9 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from cl.data.dataset import Dataset
-from cl.plugins.maths.functional import cross_entropy, inner, parameters_of
 from cl.plugins.base import Gradients, Learner
+from cl.plugins.maths.algebra import inner, parameters_of
+from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import normalize
 
-from cl.plugins.shared.fixed_rows import FixedRows
 from cl.plugins.base import Learner
+from cl.plugins.shared.fixed_rows import FixedRows
 from cl.plugins.shared.taught import BATCH_SIZE
 from cl.types import Experience
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from cl.plugins.shared.anchored import Anchored
-from cl.plugins.maths.functional import copies, parameters_of
 from cl.plugins.base import Learner
+from cl.plugins.maths.algebra import copies, parameters_of
+from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience
 
 

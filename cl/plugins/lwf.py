@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl.plugins.maths.functional import distillation
 from cl.plugins.base import Learner
+from cl.plugins.maths.losses import distillation
 from cl.plugins.shared.taught import Taught
 from cl.types import Experience, Kind, Output, Step
 

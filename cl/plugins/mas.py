@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl.plugins.shared.anchored import Anchored
-from cl.plugins.maths.functional import copies, parameters_of
-from cl.plugins.maths.per_example import add_magnitude, per_example
 from cl.plugins.base import Learner
+from cl.plugins.maths.algebra import copies, parameters_of
+from cl.plugins.maths.per_example import add_magnitude, per_example
+from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience, Output
 
 

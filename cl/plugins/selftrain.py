@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from cl.plugins.shared.outside import RELABELS, TaughtOutside
 from cl.plugins.base import Learner
+from cl.plugins.shared.outside import RELABELS, TaughtOutside
 from cl.types import Step
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl.plugins.shared.fixed_rows import FixedRows
 from cl.plugins.base import Learner
+from cl.plugins.shared.fixed_rows import FixedRows
 from cl.types import Experience
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl.plugins.shared.anchored import Anchored
-from cl.plugins.maths.functional import at_least_float32, copies, embeddings_of, parameters_of
 from cl.plugins.base import Gradients, Learner
+from cl.plugins.maths.algebra import at_least_float32, copies, embeddings_of, parameters_of
+from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience
 
 Part = tuple[Tensor | None, Tensor, Tensor]  # rows (None: all), their values before the step, their gradient

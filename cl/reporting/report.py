@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.system.files import write_text
 from cl.reporting.cells import Cell, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds
@@ -22,6 +21,7 @@ from cl.reporting.losses import loss_chart
 from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown
 from cl.reporting.theme import DARK, LIGHT
 from cl.streams.identity import changes
+from cl.system.files import write_text
 from cl.types import UserError
 
 log = logging.getLogger(__name__)

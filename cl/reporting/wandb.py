@@ -28,10 +28,10 @@ from requests.utils import get_netrc_auth
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.system.files import write_text
 from cl.reporting.figures import save
 from cl.reporting.files import read_rows
 from cl.reporting.heatmap import matrix_chart
+from cl.system.files import write_text
 
 log = logging.getLogger(__name__)
 Mode = Literal["online", "offline", "disabled", "shared"]

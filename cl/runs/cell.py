@@ -17,30 +17,30 @@ import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from cl.training import checkpoint
-
-from cl.system import notices
-from cl.runs.build import Prepared, build_learner
-from cl.training.callbacks import BestEpoch, Checkpointer, ProgressBar
 from cl.config import to_yaml
 from cl.config.trainer import for_lightning
 from cl.data.counts import counts
-from cl.system.environment import environment
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.system.files import write_json, write_text
-from cl.runs.folder import CONFIG, DATA, Cell
-from cl.training.learner import Diverged
-from cl.system.notices import Notices
-from cl.system.ranks import is_first, on_any
+from cl.plugins.base import stored_bytes
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog
 from cl.reporting.wandb import WandbSink, open_logger
-from cl.system.signals import Stopped, StopRequest
-from cl.system.state import FINISHED, RUNNING, State
-from cl.plugins.base import stored_bytes
+from cl.runs.folder import CONFIG, DATA, Cell
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
 from cl.streams import protocols
 from cl.streams.identity import fingerprint
+from cl.system import notices
+from cl.system.environment import environment
+from cl.system.files import write_json, write_text
+from cl.system.notices import Notices
+from cl.system.ranks import is_first, on_any
+from cl.system.signals import Stopped, StopRequest
+from cl.system.state import FINISHED, RUNNING, State
+from cl.training import checkpoint
+from cl.training.callbacks import BestEpoch, Checkpointer, ProgressBar
+from cl.training.learner import Diverged
 from cl.types import Experience
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
-from cl.training import checkpoint
 from cl.config import Config, did_you_mean, load, to_yaml
+from cl.streams.identity import Identity, changes
 from cl.system.files import read_json, write_text
 from cl.system.state import FINISHED, LOCK, WAITING, State, holding, is_held, state_of
-from cl.streams.identity import Identity, changes
+from cl.training import checkpoint
 from cl.types import UserError
 
 CONFIG, DATA = "config.yaml", "data.json"

@@ -17,12 +17,12 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
-from cl.system.allocator import freed_memory_kept
-from cl.runs.build import Prepared, build_strategy, num_processes, prepare
-from cl.runs.cell import CellRun
 from cl.config import Config, completed, to_yaml
 from cl.config.trainer import max_time
-from cl.system.files import write_text
+from cl.reporting.cells import load_cells
+from cl.reporting.console import print_comparison
+from cl.reporting.report import write_report
+from cl.runs.cell import CellRun
 from cl.runs.folder import (
     CONFIG,
     Cell,
@@ -35,15 +35,17 @@ from cl.runs.folder import (
     refuse_other_data,
     usable,
 )
-from cl.training.learner import Diverged
+from cl.runs.learners import num_processes
+from cl.runs.prepare import Prepared, prepare
+from cl.runs.strategies import build_strategy
+from cl.streams.stream import Stream
+from cl.system.allocator import freed_memory_kept
+from cl.system.files import write_text
 from cl.system.notices import Notices
 from cl.system.ranks import is_first, on_any
-from cl.reporting.cells import load_cells
-from cl.reporting.console import print_comparison
-from cl.reporting.report import write_report
 from cl.system.signals import Stopped, StopRequest
 from cl.system.state import holding, is_finished, is_held
-from cl.streams.stream import Stream
+from cl.training.learner import Diverged
 from cl.types import UserError
 
 log = logging.getLogger(__name__)

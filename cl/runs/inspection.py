@@ -14,23 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cl.runs.build import (
-    PROTOCOLS,
-    SCENARIOS,
-    build_backbone,
-    build_strategy,
-    build_stream,
-    data_errors,
-    encode,
-    num_processes,
-)
 from cl.config import Config
 from cl.data.counts import counts
 from cl.data.dataset import Store
-from cl.runs.folder import entries
 from cl.models.backbone import Backbone
-from cl.reporting.cost import size
 from cl.plugins import STRATEGIES
+from cl.reporting.cost import size
+from cl.runs.folder import entries
+from cl.runs.learners import num_processes
+from cl.runs.networks import build_backbone
+from cl.runs.prepare import data_errors, encode
+from cl.runs.strategies import build_strategy
+from cl.runs.streams import PROTOCOLS, SCENARIOS, build_stream
 from cl.streams import check, protocols
 from cl.streams.identity import fingerprint, identity_of
 from cl.streams.read import READERS

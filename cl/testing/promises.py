@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 
-from cl.runs.build import plugin_class
-from cl.training.callbacks import Checkpointer
-from cl.training.learner import Learner
 from cl.plugins import STRATEGIES
 from cl.plugins.base import Plugin, PluginError, stored_bytes
+from cl.runs.strategies import plugin_class
 from cl.testing.ranks import Spec, on_two_ranks
 from cl.testing.tiny import (
     KINDS,
@@ -39,6 +37,8 @@ from cl.testing.watching import (
     spoil_a_step,
     through_a_file,
 )
+from cl.training.callbacks import Checkpointer
+from cl.training.learner import Learner
 from cl.types import UserError
 
 TOLERANCE = 1e-6

@@ -12,13 +12,15 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from cl.runs.build import Prepared, build_learner, build_stream, prepare
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
 from cl.config.trainer import for_lightning
-from cl.training.learner import Learner
 from cl.models.backbone import Scratch
-from cl.training.recipe import Training
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared, prepare
+from cl.runs.streams import build_stream
 from cl.streams.stream import Stream
+from cl.training.learner import Learner
+from cl.training.recipe import Training
 
 NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))
 STREAMS = {

@@ -13,11 +13,12 @@ from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cl.training.learner import Learner
+from cl.plugins.base import Plugin
+from cl.plugins.maths.algebra import parameters_of
+from cl.plugins.strategy import Strategy
 from cl.system.signals import StopRequest
-from cl.plugins.maths.functional import parameters_of
-from cl.plugins.base import Plugin, Strategy
 from cl.testing.tiny import assert_same
+from cl.training.learner import Learner
 from cl.types import Batch, Step
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from cl.training.learner import Learner
 from cl.system.signals import Stopped, StopRequest
+from cl.training.learner import Learner
 
 
 class AfterStep(Callback):

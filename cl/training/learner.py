@@ -21,9 +21,10 @@ from cl.data.module import ExperienceData, PassLoader
 from cl.data.sampler import derive_seed, generator, share
 from cl.evaluation.evaluator import Evaluator
 from cl.models.network import Network
+from cl.plugins.maths.algebra import parameters_of, without_autocast
+from cl.plugins.maths.losses import cross_entropy
+from cl.plugins.strategy import Strategy
 from cl.training.recipe import Training
-from cl.plugins.maths.functional import cross_entropy, parameters_of, without_autocast
-from cl.plugins.base import Strategy
 from cl.types import Batch, Experience, SplitName, Step
 
 log = logging.getLogger(__name__)

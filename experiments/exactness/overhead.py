@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cl.training.callbacks import Checkpointer
-from cl.runs.cell import CellRun
 from cl.config import load
+from cl.runs.cell import CellRun
 from cl.runs.grid import run
+from cl.training.callbacks import Checkpointer
 
 DEMO = Path(__file__).parents[2] / "configs" / "run" / "demo.yaml"
 PLUGINS = {"ewc": {"num_examples": 20}, "lwf": {}, "replay": {}}  # a checkpoint holds Fisher, teacher and buffer

@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from cl.system.allocator import freed_memory_kept
-from cl.runs.build import Prepared, build_learner
-from cl.runs.cell import CellRun, cells_of
 from cl.config import Config
 from cl.data.module import TrainLoader
-from cl.training.learner import Learner
 from cl.models.network import Network
+from cl.runs.cell import CellRun, cells_of
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
+from cl.system.allocator import freed_memory_kept
 from cl.system.signals import StopRequest
+from cl.training.learner import Learner
 from cl.types import Batch
 
 

@@ -10,9 +10,9 @@ from step import OURS, SAME
 from texts import Bench
 from timing import Report, race
 
-from cl.runs.build import prepare
 from cl.config import NetworkConfig, StreamConfig, ToyConfig
 from cl.models.backbone import Scratch
+from cl.runs.prepare import prepare
 from cl.types import KINDS
 
 LOADER = "cl's batches alone"

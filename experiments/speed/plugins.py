@@ -10,8 +10,8 @@ from ours import cell
 from texts import Bench, strategy
 from timing import Figures, Report, race
 
-from cl.runs.build import Prepared
 from cl.config import Config
+from cl.runs.prepare import Prepared
 
 PLUGINS = ("l2", "ewc", "si", "mas", "lwf", "featdistill", "replay", "der", "der++", "er-ace", "agem", "gem", "fgm")
 OF_TOKENS = ("extendner", "cfner", "cpfd", "selftrain")

@@ -15,9 +15,10 @@ from peers import BATCH, Peer, avalanche, avalanche_stream, whole
 from texts import LENGTH, Bench, Text, padded, strategy, texts_of
 from timing import Figures, Race, Report
 
-from cl.runs.build import build_backbone, prepare
 from cl.data.encode import Encoder
 from cl.data.module import ExperienceData, TrainLoader
+from cl.runs.networks import build_backbone
+from cl.runs.prepare import prepare
 from cl.streams import scenarios
 from cl.streams.stream import Stream
 from cl.types import Corpus, Examples, Experience

@@ -19,7 +19,8 @@ started = time.perf_counter()
 import cl.runs.grid
 imported = time.perf_counter()
 from pathlib import Path
-from cl.runs.build import build_learner, prepare
+from cl.runs.learners import build_learner
+from cl.runs.prepare import prepare
 from cl.config import load
 from cl.data.module import TrainLoader
 config = load(Path(sys.argv[1]), [])

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl.runs.build import Prepared, prepare
 from cl.config import Config, NetworkConfig, RunConfig, StreamConfig, WandbConfig
 from cl.config.schema import TRAINER
 from cl.data.collate import collate
 from cl.data.dataset import Dataset
+from cl.runs.prepare import Prepared, prepare
 
 LENGTH = 128  # tokens: where texts are cut, and what the padded contenders pad to
 Text = tuple[Tensor, Tensor]  # token ids, and the label or one a token (−100 where there is none)

@@ -17,8 +17,8 @@ from timing import Figures, Report, race
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cl.runs.build import Prepared
 from cl.config import Config
+from cl.runs.prepare import Prepared
 
 AVALANCHE, PEER, OURS = "Avalanche, padded to 128", "by hand, dynamic padding, fused AdamW", "cl"
 FP32 = f"{AVALANCHE}, fp32"

@@ -12,8 +12,6 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from cl.runs.build import Prepared, build_stream, prepare
-from cl.training.callbacks import BestEpoch, Checkpointer
 from cl.config import load
 from cl.config.trainer import (
     ALWAYS,
@@ -25,9 +23,12 @@ from cl.config.trainer import (
     max_time,
     problems,
 )
-from cl.training.learner import Learner
+from cl.runs.prepare import Prepared, prepare
+from cl.runs.streams import build_stream
 from cl.testing.tiny import STREAMS, assert_same, configured, fit, fresh_learner, train
 from cl.testing.watching import Deaf, through_a_file
+from cl.training.callbacks import BestEpoch, Checkpointer
+from cl.training.learner import Learner
 from cl.types import UserError
 
 DEFAULTS = {name: p.default for name, p in signature(Trainer.__init__).parameters.items() if name != "self"}

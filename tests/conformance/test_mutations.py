@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from cl.data.sampler import share
+from cl.plugins.base import Gradients, Learner, Plugin
 from cl.plugins.ewc import EWC
-from cl.plugins.maths.functional import copies, cross_entropy, distillation, parameters_of
 from cl.plugins.lwf import LwF
-from cl.plugins.base import Gradients, Learner, Plugin, Writers
+from cl.plugins.maths.algebra import copies, parameters_of
+from cl.plugins.maths.losses import cross_entropy, distillation
 from cl.plugins.replay import Replay
+from cl.plugins.writers import Writers
 from cl.testing.promises import COMPOSED, PROMISES, Subject, composes, prove_on_ranks
 from cl.types import Experience, Step
 

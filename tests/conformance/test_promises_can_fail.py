@@ -14,8 +14,9 @@ from torch import Tensor
 from cl.data.dataset import Dataset
 from cl.models.network import Network, frozen_copy
 from cl.plugins import plugin as plugin_module
-from cl.plugins.maths.functional import copies, cross_entropy, parameters_of
 from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.maths.algebra import copies, parameters_of
+from cl.plugins.maths.losses import cross_entropy
 from cl.testing import promises, prove
 from cl.testing.promises import COMPOSED, PROMISES, Subject, composes
 from cl.types import Batch, Experience, Step

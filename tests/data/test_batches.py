@@ -11,13 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl.runs.build import Prepared
 from cl.data.collate import Counts, collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.encode import Encoder
 from cl.data.module import ExperienceData, TrainLoader
 from cl.data.sampler import global_batches, share, token_batches
 from cl.models.backbone import word_pieces
+from cl.runs.prepare import Prepared
 from cl.streams.scenarios import by_class, by_corpus
 from cl.types import SPLITS, Batch, Corpus, Examples, Output, Step
 
@@ -56,7 +56,7 @@ def test_order_is_a_function_of_its_key_alone() -> None:
 
 def test_padding_changes_nothing(prepared: Callable[[str], Prepared]) -> None:
     """A batch with more padding has the same targets, and the network the same logits to float tolerance."""
-    from cl.runs.build import build_learner
+    from cl.runs.learners import build_learner
     from cl.testing.tiny import configured
 
     data = prepared("mixed")

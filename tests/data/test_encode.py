@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cl.runs.build import prepare
 from cl.data.encode import Encoder
 from cl.models.backbone import word_pieces
+from cl.runs.prepare import prepare
 from cl.testing.tiny import tiny_config
 from cl.types import UserError
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cl.runs.build import prepare
 from cl.config import NetworkConfig
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, Store
@@ -20,6 +19,7 @@ from cl.data.module import PassLoader
 from cl.data.windows import borders, starts_of_windows
 from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import word_pieces
+from cl.runs.prepare import prepare
 from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, train
 from cl.types import SPLITS, Batch, Corpus, Examples, Experience, Output, Outputs

@@ -12,8 +12,8 @@ import yaml
 from filelock import FileLock
 
 import cl.runs.grid
-from cl.training import checkpoint
 from cl.testing.tiny import assert_same
+from cl.training import checkpoint
 
 Run = Any
 FRAGILE = "strategies={fragile: {fragile.Fragile: {experience: 1}, ewc: {num_examples: 4}}}"

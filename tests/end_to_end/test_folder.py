@@ -8,16 +8,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cl.runs.build
 import pytest
 import yaml
 from filelock import FileLock
 
-import cl.runs.build
 import cl.runs.cell
 from cl.config import Config, load
 from cl.runs.grid import run
-from cl.system.state import State, state_of
 from cl.streams.stream import Stream
+from cl.system.state import State, state_of
 from cl.types import UserError
 
 Run = Any
@@ -207,11 +207,11 @@ def test_a_tokenizer_that_changed_is_found(cl_command: Run, corpora: Path, monke
 
 def test_a_custom_stream_that_changed_is_found(folder: Path) -> None:
     config = load(folder / "tiny.yaml", ["run.dir=out"])
-    run(config, stream=cl.runs.build.build_stream(config.stream))
+    run(config, stream=cl.runs.streams.build_stream(config.stream))
     other = load(folder / "tiny.yaml", ["stream.seed=1"]).stream
     config.strategies = {"new": {}}
     with pytest.raises(UserError, match="the texts and labels of 'books', split train"):
-        run(config, stream=Stream(cl.runs.build.build_stream(other).experiences))
+        run(config, stream=Stream(cl.runs.streams.build_stream(other).experiences))
 
 
 def test_a_report_is_of_one_data(cl_command: Run, folder: Path) -> None:

@@ -11,9 +11,9 @@ import torch
 import yaml
 
 import cl.runs.grid
-from cl.training.learner import Learner
 from cl.reporting.report import write_report
 from cl.testing.tiny import assert_same
+from cl.training.learner import Learner
 
 GRID = "strategies={finetune: {}, remember: {replay: {capacity: 8, batch_size: 4}}}"
 FRAGILE = "strategies={fragile: {fragile.Fragile: {}, ewc: {num_examples: 4}}, finetune: {}}"

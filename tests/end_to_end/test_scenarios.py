@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from cl.runs.build import build_stream, prepare
 from cl.config import load
+from cl.runs.prepare import prepare
+from cl.runs.streams import build_stream
 
 Run = Any
 OWN = """

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from cl.evaluation import evaluator as evaluator_module
-from cl.runs.build import _training_words, build_backbone, build_learner, prepare
-from cl.training.callbacks import BestEpoch
 from cl.evaluation import matrix as matrix_module
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.models import backbone
+from cl.runs.learners import build_learner
+from cl.runs.networks import _training_words, build_backbone
+from cl.runs.prepare import prepare
 from cl.streams import scenarios
 from cl.streams.stream import Stream
 from cl.testing.tiny import tiny_config
+from cl.training.callbacks import BestEpoch
 from cl.types import Corpus, Examples
 
 

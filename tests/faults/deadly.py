@@ -9,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cl.training.checkpoint
 import cl.evaluation.evaluator
 import cl.plugins.maths.per_example
+import cl.training.checkpoint
 from cl.cli import main
 
 NAME, NUMBER = os.environ["MOMENT"].split(":")

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from cl.runs.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models.heads import CosineHead
 from cl.models.network import MASKED, frozen_copy, restored_copy
-from cl.training.recipe import Training
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
+from cl.training.recipe import Training
 
 Get = Callable[[str], Prepared]
 

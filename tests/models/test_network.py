@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl.runs.build import Prepared, build_learner
 from cl.data.collate import collate
 from cl.models import backbone
 from cl.models.heads import Head
 from cl.models.network import MASKED, frozen_copy, pool, restored_copy
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured
 from cl.types import UserError
 

@@ -10,9 +10,9 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
-from cl.runs.build import prepare
 from cl.models import backbone
 from cl.models.backbone import Backbone
+from cl.runs.prepare import prepare
 from cl.testing.tiny import configured
 
 SIZE: dict[str, Any] = {

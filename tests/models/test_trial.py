@@ -11,10 +11,12 @@ import pytest
 import torch
 import transformers as hf
 
-from cl.runs.build import build_backbone, build_stream, prepare
 from cl.config import NetworkConfig
 from cl.models.backbone import Backbone, load, word_pieces
 from cl.models.trial import longest_input, sees_padding
+from cl.runs.networks import build_backbone
+from cl.runs.prepare import prepare
+from cl.runs.streams import build_stream
 from cl.testing.tiny import tiny_config
 from cl.types import UserError
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.system.files import write_json
 from cl.reporting.files import RunLog
+from cl.system.files import write_json
 
 KEEP = {"finetune": 0.55, "ewc": 0.72, "lwf": 0.8, "replay": 0.93, "joint": 1.0}  # of a score, an experience
 PLUGINS = {"ewc": ("ewc",), "lwf": ("lwf",), "replay": ("replay",)}

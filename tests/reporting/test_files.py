@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from cl.system.files import read_json, write_json
 from cl.reporting.files import RunLog, read_log
+from cl.system.files import read_json, write_json
 from cl.types import UserError
 
 

@@ -11,9 +11,9 @@ from fake_wandb import warned
 from wandb.proto import wandb_internal_pb2 as proto
 
 from cl.config import WandbConfig
-from cl.system.files import write_text
 from cl.reporting import wandb as sink_module
 from cl.reporting.wandb import WandbSink, choose_mode, open_logger
+from cl.system.files import write_text
 
 BLOCK = 32768
 NAMES = ("books", "<b> x*")

@@ -10,10 +10,10 @@ import wandb as wb
 from fake_cells import fake_matrix
 from fake_wandb import serving, warned
 
-from cl.system.files import write_text
 from cl.reporting import wandb as sink_module
 from cl.reporting.files import RunLog
 from cl.reporting.wandb import open_logger
+from cl.system.files import write_text
 
 NAMES = ("books", "films")
 LIMIT = 4

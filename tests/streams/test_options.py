@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cl.runs.build import ALWAYS, PROTOCOLS, READS, SCENARIOS, refuse_unread
 from cl.config import StreamConfig, ToyConfig
+from cl.runs.streams import ALWAYS, PROTOCOLS, READS, SCENARIOS, refuse_unread
 from cl.types import UserError
 
 SET: dict[str, Any] = {

@@ -9,8 +9,9 @@ import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-from cl.runs.build import build_stream, prepare
 from cl.config import StreamConfig
+from cl.runs.prepare import prepare
+from cl.runs.streams import build_stream
 from cl.streams import protocols
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner

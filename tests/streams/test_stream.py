@@ -21,8 +21,8 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import GroupBalancedDataLoader
 from avalanche.training.storage_policy import ClassBalancedBuffer, ExperienceBalancedBuffer, ReservoirSamplingBuffer
 
-from cl.runs.build import build_stream
 from cl.config import StreamConfig, ToyConfig
+from cl.runs.streams import build_stream
 from cl.streams.stream import Stream
 from cl.types import SPLITS, Experience, UserError
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cl.plugins.maths.functional import parameters_of
 from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.quadratic import Quadratic
 
 

@@ -13,19 +13,21 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
-from cl.runs.build import Prepared, build_learner, prepare
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, ragged
-from cl.training.learner import Learner
 from cl.memory.herding import herd, herding_keys
-from cl.plugins.maths.functional import copies, cross_entropy
-from cl.plugins.gem import dual
 from cl.plugins.base import stored_bytes
+from cl.plugins.gem import dual
+from cl.plugins.maths.algebra import copies
+from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import features_of
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared, prepare
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, learn, train
+from cl.training.learner import Learner
 from cl.types import Step
 
 Get = Callable[[str], Prepared]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import softmax
 
-from cl.runs.build import Prepared
-from cl.plugins.maths.functional import distillation
+from cl.plugins.maths.losses import distillation
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
 
 Get = Callable[[str], Prepared]

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl.runs.build import Prepared
 from cl.models.network import Network
 from cl.plugins.base import Plugin, PluginError, stored_bytes
 from cl.plugins.saving import VALUE, WHAT, packed, unpacked
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
 from cl.testing.watching import through_a_file
 

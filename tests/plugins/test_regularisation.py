@@ -22,17 +22,18 @@ from transformers import (
     RobertaModel,
 )
 
-from cl.runs.build import Prepared
 from cl.data.collate import collate
-from cl.training.learner import Learner
 from cl.models.backbone import Backbone
 from cl.plugins import per_example
-from cl.plugins.ewc import EWC, _drawn
-from cl.plugins.maths.functional import cross_entropy, parameters_of
-from cl.plugins.maths.per_example import add_magnitude, add_square, by_layer, by_pass
 from cl.plugins.base import PluginError
+from cl.plugins.ewc import EWC, _drawn
+from cl.plugins.maths.algebra import parameters_of
+from cl.plugins.maths.losses import cross_entropy
+from cl.plugins.maths.per_example import add_magnitude, add_square, by_layer, by_pass
 from cl.plugins.maths.quadratic import Quadratic
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
+from cl.training.learner import Learner
 from cl.types import Output
 
 Get = Callable[[str], Prepared]

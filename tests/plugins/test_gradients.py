@@ -11,11 +11,13 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from cl.runs.build import Prepared, build_learner
 from cl.plugins import AGEM
-from cl.plugins.maths.functional import cross_entropy
+from cl.plugins.base import Gradients, Learner
+from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.maths.per_example import add_square, by_layer
-from cl.plugins.base import Gradients, Learner, Strategy
+from cl.plugins.strategy import Strategy
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, learn, train
 
 Get = Callable[[str], Prepared]

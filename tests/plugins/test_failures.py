@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from cl.runs.build import Prepared
-from cl.training.learner import Diverged
-from cl.plugins.base import Learner, Plugin, PluginError, Strategy
+from cl.plugins.base import Learner, Plugin, PluginError
+from cl.plugins.strategy import Strategy
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
+from cl.training.learner import Diverged
 
 
 def test_a_loss_that_is_not_finite(prepared: Callable[[str], Prepared]) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from cl.runs.build import Prepared, build_strategy
+from cl.plugins.base import Plugin, PluginError
 from cl.plugins.cpfd import CPFD
-from cl.plugins.base import Plugin, PluginError, Strategy
 from cl.plugins.selftrain import SelfTraining
+from cl.plugins.strategy import Strategy
+from cl.runs.prepare import Prepared
+from cl.runs.strategies import build_strategy
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner
 from cl.types import Batch, Kind, Output, Step, Targets, UserError
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from cl.runs.build import Prepared, prepare
 from cl.data.collate import collate
-from cl.training.learner import Learner
 from cl.models.network import frozen_copy
 from cl.plugins import taught
 from cl.plugins.shared.taught import Taught
+from cl.runs.prepare import Prepared, prepare
 from cl.streams.scenarios import by_class
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, train
+from cl.training.learner import Learner
 from cl.types import Batch, Outputs, Step
 
 Get = Callable[[str], Prepared]

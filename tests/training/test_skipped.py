@@ -11,14 +11,15 @@ import pytest
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from cl.runs.build import Prepared
-from cl.training.callbacks import Checkpointer
-from cl.training.learner import Diverged, Learner
-from cl.plugins.base import Gradients, Plugin, Strategy
+from cl.plugins.base import Gradients, Plugin
 from cl.plugins.si import SI
+from cl.plugins.strategy import Strategy
+from cl.runs.prepare import Prepared
 from cl.testing.promises import PROMISES, Subject
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
 from cl.testing.watching import Deaf, Scaled, spoil_a_step, through_a_file
+from cl.training.callbacks import Checkpointer
+from cl.training.learner import Diverged, Learner
 from cl.types import Experience
 
 Get = Callable[[str], Prepared]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from cl.runs.build import Prepared
 from cl.data.module import ExperienceData
-from cl.training.recipe import Training
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, train
+from cl.training.recipe import Training
 
 Get = Callable[[str], Prepared]
 

@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, normalize, softmax
 
-from cl.runs.build import Prepared, build_learner, build_strategy, prepare
 from cl.data.collate import collate
 from cl.models.network import MASKED
 from cl.plugins import STRATEGIES
 from cl.plugins import neighbours as module
-from cl.plugins.maths.functional import attention_distances, cross_entropy
 from cl.plugins.imprint import imprint
+from cl.plugins.maths.losses import attention_distances, cross_entropy
 from cl.plugins.shared.neighbours import Neighbours, logits_of, nearest
 from cl.plugins.shared.outside import View
-from cl.plugins.base import Strategy
+from cl.plugins.strategy import Strategy
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared, prepare
+from cl.runs.strategies import build_strategy
 from cl.streams import protocols
 from cl.streams.scenarios import by_class, by_corpus
 from cl.streams.stream import Stream

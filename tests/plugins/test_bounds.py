@@ -11,15 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl.runs.build import Prepared, build_learner, build_strategy
 from cl.data.collate import collate
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
-from cl.training.learner import Learner
 from cl.models.backbone import word_pieces
 from cl.plugins import Joint
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
+from cl.runs.strategies import build_strategy
 from cl.streams.scenarios import by_class
 from cl.testing.tiny import configured, learn, train
+from cl.training.learner import Learner
 from cl.types import SPLITS, Corpus, Examples, UserError
 
 Get = Callable[[str], Prepared]

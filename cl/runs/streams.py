@@ -1,55 +1,20 @@
-"""From a configuration to the things it names: corpora, stream, network, strategy."""
+"""From a configuration to its stream: corpora, scenario, protocol."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from platformdirs import user_cache_path
-
-from cl.config import Config, NetworkConfig, StreamConfig, did_you_mean, instantiate, locate
-from cl.config.trainer import for_lightning
-from cl.data.dataset import Store
-from cl.data.encode import Encoder
-from cl.data.sampler import derive_seed
-from cl.evaluation.evaluator import Evaluator
-from cl.training.learner import Learner
-from cl.models import backbone
-from cl.models.network import Network
-from cl.models.trial import longest_input, sees_padding
-from cl.plugins import STRATEGIES
-from cl.plugins.base import Plugin, Strategy
-from cl.streams import check, protocols, scenarios
+from cl.config import StreamConfig, did_you_mean, instantiate, locate
+from cl.streams import protocols, scenarios
 from cl.streams.doubts import unjoined
 from cl.streams.holdout import hold_out
-from cl.streams.identity import Identity, identity_of
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
 from cl.types import SPLITS, Corpus, Experience, UserError
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What all cells of a grid share: the stream, read and encoded once, its tokenizer; and what to warn of.
-
-    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
-    """
-
-    stream: Stream
-    evaluator: Evaluator
-    warnings: list[str]
-    tokenizer: Any
-    identity: list[Identity]
-    encoded: str
 
 
 def build_stream(config: StreamConfig) -> Stream:
@@ -84,138 +49,6 @@ def refuse_unread(config: StreamConfig) -> None:
 
 def _readers(option: str) -> str:
     return f"{', '.join(name for name, reads in READS.items() if option in reads)} do"
-
-
-def prepare(config: Config, stream: Stream | None = None) -> Prepared:
-    """Reads, checks and encodes the stream: once for all cells."""
-    stream = build_stream(config.stream) if stream is None else stream
-    if config.evaluate.split == "valid":
-        stream = Stream(scenarios.for_selection(stream.experiences), stream.notes)
-    if mistakes := data_errors(config, stream):
-        raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
-    loaded, tokenizer = build_backbone(config.network, stream)
-    store, lost = encode(config.network, stream.experiences, loaded, tokenizer)
-    warnings = [*stream.notes, *check.warnings(stream.experiences), *lost]
-    if loaded.first_position is None:
-        warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
-    identity = identity_of(stream.experiences)
-    return Prepared(stream, Evaluator(stream.experiences, store), warnings, tokenizer, identity, store.fingerprint())
-
-
-def encode(
-    config: NetworkConfig, experiences: Sequence[Experience], loaded: backbone.Backbone, tokenizer: Any
-) -> tuple[Store, list[str]]:
-    """What the network will see of a stream, and what to warn of there."""
-    encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow)
-    store = Store.build(experiences, encoder)
-    warnings = [*store.warnings(), *encoder.notes]
-    if sees_padding(loaded, config.max_length):
-        warnings.append(
-            f"{config.backbone} sees padding: what it says of a text depends on the other texts of its batch, so "
-            "scores depend on evaluate.batch_size. Use another backbone, or batches of one"
-        )
-    return store, warnings
-
-
-def data_errors(config: Config, stream: Stream) -> list[str]:
-    """Mistakes in the data that a run cannot start with."""
-    needs_valid = config.training.patience is not None or config.training.keep_best
-    needs_valid |= config.evaluate.split == "valid"
-    return check.errors(stream.experiences, needs_valid)
-
-
-def build_backbone(
-    config: NetworkConfig, stream: Iterable[Experience], tokenizer: Any = None, *, tried: bool = False
-) -> tuple[backbone.Backbone, Any]:
-    """The backbone and its tokenizer: for `scratch` the one given, if any, or one of the stream's words.
-
-    `tried`: it is known that it takes `max_length` tokens; otherwise `UserError` where it does not.
-    """
-    if config.backbone == "scratch":
-        if tokenizer is None:
-            tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
-        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout), tokenizer
-    loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
-    if not tried and (longest := longest_input(loaded, config.max_length)) < config.max_length:
-        raise UserError(
-            f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most: lower it"
-        )
-    return loaded, tokenizer
-
-
-def _training_words(stream: Iterable[Experience]) -> Counter[str]:
-    """How often each word is in the training corpus of each experience, each distinct corpus read once."""
-    corpora = [e.train.examples for e in stream]
-    shared_by, words = Counter(map(id, corpora)), Counter[str]()
-    for examples in {id(examples): examples for examples in corpora}.values():
-        counts = backbone.count_words(backbone.words_of(examples.inputs))
-        words.update({word: count * shared_by[id(examples)] for word, count in counts.items()})
-    return words
-
-
-def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
-    """The strategy `strategies.<name>` from its plugins' options."""
-    if plugins is not None and not isinstance(plugins, dict):
-        raise UserError(
-            f"strategies.{name}: write a mapping of plugins, such as {{ewc: {{strength: 100}}}}, not {plugins!r}"
-        )
-    built = {}
-    for plugin, options in (plugins or {}).items():
-        where = f"strategies.{name}.{plugin}"
-        if options is not None and not isinstance(options, dict):
-            raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
-        built[plugin] = instantiate(plugin_class(plugin, where), options, where)
-    try:
-        return Strategy(built)
-    except UserError as error:
-        raise UserError(f"strategies.{name}: {error}") from error
-
-
-def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
-    """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
-    torch.manual_seed(derive_seed(seed, "network"))
-    loaded, _ = build_backbone(config.network, prepared.stream, prepared.tokenizer, tried=True)
-    dropout = 0.1 if config.network.dropout is None else config.network.dropout
-    network = Network(loaded, config.network.pooling, dropout, config.network.head)
-    return Learner(
-        network,
-        build_strategy(config.strategies[strategy], strategy),
-        prepared.evaluator,
-        config.training,
-        seed=seed,
-        evaluate_batch_size=config.evaluate.batch_size,
-        initial=config.evaluate.initial,
-        max_epochs=config.trainer["max_epochs"],
-        max_steps=config.trainer.get("max_steps"),
-        limit_train_batches=config.trainer.get("limit_train_batches"),
-        overfit_batches=config.trainer.get("overfit_batches") or None,
-    )
-
-
-def num_processes(trainer: dict[str, Any]) -> int:
-    """How many processes Lightning trains a cell in; raises `UserError` for arguments that it refuses."""
-    messages = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    messages.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return int(Trainer(**for_lightning(trainer)).world_size)
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: lightning refuses it: {error}") from error
-    finally:
-        messages.disabled = False
-
-
-def plugin_class(name: str, where: str) -> type[Plugin]:
-    """The plugin of a name of `STRATEGIES` or a dotted path; `where` names the place in errors."""
-    if name in STRATEGIES:
-        return STRATEGIES[name]
-    if "." not in name:
-        raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, STRATEGIES)} Or a dotted path.")
-    found = locate(name, where)
-    if not (isinstance(found, type) and issubclass(found, Plugin)):
-        raise UserError(f"{where}: {name} is no subclass of cl.plugins.base.Plugin")
-    return found
 
 
 def _custom(path: str) -> Stream:
@@ -279,10 +112,20 @@ def _acl24(config: StreamConfig, notes: list[str]) -> list[Experience]:
 
 
 Builder = Callable[[StreamConfig, list[str]], list[Experience]]
+
+
 SCENARIOS: dict[str, Builder] = {"toy": _toy, "domain": _by_corpus, "class": _by_class, "task": _by_task}
+
+
 PROTOCOLS: dict[str, Builder] = {"cfner": _cfner, "acl24": _acl24}
+
+
 FILES = frozenset({"corpora", "defaults", "root", "hold_out", "drop_overlap", "seed"})
+
+
 ALWAYS = frozenset({"scenario", "order", "limit"})
+
+
 READS: dict[str, frozenset[str]] = {
     "toy": frozenset({"toy", "seed"}),
     "domain": FILES,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cl.runs.build import Prepared
 from cl.data.collate import collate
-from cl.training.learner import Learner
 from cl.plugins.fgm import FGM
+from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
+from cl.training.learner import Learner
 from cl.types import Step
 
 Get = Callable[[str], Prepared]

@@ -12,16 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl.runs.build import Prepared, build_learner
-from cl.training.callbacks import BestEpoch
 from cl.data.collate import collate
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
 from cl.evaluation.evaluator import Evaluator
-from cl.training.learner import Learner
 from cl.models.backbone import word_pieces
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared
 from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, fit, learn, train
+from cl.training.callbacks import BestEpoch
+from cl.training.learner import Learner
 from cl.types import SPLITS, Batch, Corpus, Examples, Output
 
 Get = Callable[[str], Prepared]

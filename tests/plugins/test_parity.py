@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from cl.runs.build import Prepared, build_learner, prepare
 from cl.data.collate import collate
-from cl.training.learner import Learner
+from cl.runs.learners import build_learner
+from cl.runs.prepare import Prepared, prepare
 from cl.streams.scenarios import by_corpus
 from cl.streams.stream import Stream
 from cl.streams.toy import LABELS, toy_sentiment
 from cl.testing.tiny import configured, learn
+from cl.training.learner import Learner
 from cl.types import Corpus, Examples
 
 with warnings.catch_warnings():

@@ -1,0 +1,56 @@
+"""From a configuration to the learner of a cell."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from cl.config import Config
+from cl.config.trainer import for_lightning
+from cl.data.sampler import derive_seed
+from cl.models.network import Network
+from cl.runs.networks import build_backbone
+from cl.runs.prepare import Prepared
+from cl.runs.strategies import build_strategy
+from cl.training.learner import Learner
+from cl.types import UserError
+
+
+def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
+    """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
+    torch.manual_seed(derive_seed(seed, "network"))
+    loaded, _ = build_backbone(config.network, prepared.stream, prepared.tokenizer, tried=True)
+    dropout = 0.1 if config.network.dropout is None else config.network.dropout
+    network = Network(loaded, config.network.pooling, dropout, config.network.head)
+    return Learner(
+        network,
+        build_strategy(config.strategies[strategy], strategy),
+        prepared.evaluator,
+        config.training,
+        seed=seed,
+        evaluate_batch_size=config.evaluate.batch_size,
+        initial=config.evaluate.initial,
+        max_epochs=config.trainer["max_epochs"],
+        max_steps=config.trainer.get("max_steps"),
+        limit_train_batches=config.trainer.get("limit_train_batches"),
+        overfit_batches=config.trainer.get("overfit_batches") or None,
+    )
+
+
+def num_processes(trainer: dict[str, Any]) -> int:
+    """How many processes Lightning trains a cell in; raises `UserError` for arguments that it refuses."""
+    messages = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    messages.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return int(Trainer(**for_lightning(trainer)).world_size)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: lightning refuses it: {error}") from error
+    finally:
+        messages.disabled = False

@@ -1,0 +1,75 @@
+"""What all cells of a grid share: the stream, read, checked and encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from cl.config import Config, NetworkConfig
+from cl.data.dataset import Store
+from cl.data.encode import Encoder
+from cl.evaluation.evaluator import Evaluator
+from cl.models import backbone
+from cl.models.trial import sees_padding
+from cl.runs.networks import build_backbone
+from cl.runs.streams import build_stream
+from cl.streams import check, scenarios
+from cl.streams.identity import Identity, identity_of
+from cl.streams.stream import Stream
+from cl.types import Experience, UserError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all cells of a grid share: the stream, read and encoded once, its tokenizer; and what to warn of.
+
+    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
+    """
+
+    stream: Stream
+    evaluator: Evaluator
+    warnings: list[str]
+    tokenizer: Any
+    identity: list[Identity]
+    encoded: str
+
+
+def prepare(config: Config, stream: Stream | None = None) -> Prepared:
+    """Reads, checks and encodes the stream: once for all cells."""
+    stream = build_stream(config.stream) if stream is None else stream
+    if config.evaluate.split == "valid":
+        stream = Stream(scenarios.for_selection(stream.experiences), stream.notes)
+    if mistakes := data_errors(config, stream):
+        raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
+    loaded, tokenizer = build_backbone(config.network, stream)
+    store, lost = encode(config.network, stream.experiences, loaded, tokenizer)
+    warnings = [*stream.notes, *check.warnings(stream.experiences), *lost]
+    if loaded.first_position is None:
+        warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
+    identity = identity_of(stream.experiences)
+    return Prepared(stream, Evaluator(stream.experiences, store), warnings, tokenizer, identity, store.fingerprint())
+
+
+def encode(
+    config: NetworkConfig, experiences: Sequence[Experience], loaded: backbone.Backbone, tokenizer: Any
+) -> tuple[Store, list[str]]:
+    """What the network will see of a stream, and what to warn of there."""
+    encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow)
+    store = Store.build(experiences, encoder)
+    warnings = [*store.warnings(), *encoder.notes]
+    if sees_padding(loaded, config.max_length):
+        warnings.append(
+            f"{config.backbone} sees padding: what it says of a text depends on the other texts of its batch, so "
+            "scores depend on evaluate.batch_size. Use another backbone, or batches of one"
+        )
+    return store, warnings
+
+
+def data_errors(config: Config, stream: Stream) -> list[str]:
+    """Mistakes in the data that a run cannot start with."""
+    needs_valid = config.training.patience is not None or config.training.keep_best
+    needs_valid |= config.evaluate.split == "valid"
+    return check.errors(stream.experiences, needs_valid)

@@ -1,0 +1,41 @@
+"""From a configuration to its strategies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cl.config import did_you_mean, instantiate, locate
+from cl.plugins import STRATEGIES
+from cl.plugins.base import Plugin
+from cl.plugins.strategy import Strategy
+from cl.types import UserError
+
+
+def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
+    """The strategy `strategies.<name>` from its plugins' options."""
+    if plugins is not None and not isinstance(plugins, dict):
+        raise UserError(
+            f"strategies.{name}: write a mapping of plugins, such as {{ewc: {{strength: 100}}}}, not {plugins!r}"
+        )
+    built = {}
+    for plugin, options in (plugins or {}).items():
+        where = f"strategies.{name}.{plugin}"
+        if options is not None and not isinstance(options, dict):
+            raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
+        built[plugin] = instantiate(plugin_class(plugin, where), options, where)
+    try:
+        return Strategy(built)
+    except UserError as error:
+        raise UserError(f"strategies.{name}: {error}") from error
+
+
+def plugin_class(name: str, where: str) -> type[Plugin]:
+    """The plugin of a name of `STRATEGIES` or a dotted path; `where` names the place in errors."""
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    if "." not in name:
+        raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, STRATEGIES)} Or a dotted path.")
+    found = locate(name, where)
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise UserError(f"{where}: {name} is no subclass of cl.plugins.base.Plugin")
+    return found
