@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from cl.data.dataset import Dataset, Store
 from cl.models.network import Network
 from cl.plugins.saving import packed, unpacked
-from cl.types import Batch, Experience, Step
+from cl.types import Batch, Experience, Step, UserError
 
 Gradients = dict[str, Tensor]
 
@@ -71,6 +72,18 @@ class Plugin:
     excludes: ClassVar[dict[str, str]] = {}
     grows: ClassVar[str] = ""
     from_the_start: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Raises `UserError` for a method whose name is nearly that of a seam, and which nobody would call."""
+        super().__init_subclass__()
+        seams = [name for name in vars(Plugin) if not name.startswith("_")]
+        for name, value in vars(cls).items():
+            near = [] if name.startswith("_") or name in seams else get_close_matches(name, seams, 1, 0.85)
+            if near and callable(value):
+                raise UserError(
+                    f"{cls.__module__}.{cls.__qualname__}: {name} is no seam, and nothing would call it; did you mean "
+                    f"{near[0]!r}? A method of your own needs a name that is less like it"
+                )
 
     def adapt_model(self, learner: Learner, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""

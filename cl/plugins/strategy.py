@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import permutations
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
+from cl.data.dataset import Dataset
+from cl.models.network import Network
 from cl.plugins.base import Gradients, Learner, Plugin, PluginError
 from cl.plugins.writers import Writers
-from cl.types import Batch, Step, UserError
+from cl.types import Batch, Experience, Step, UserError
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Seen = TypeVar("Seen", Batch, Step)
 
 
 class Strategy:
@@ -29,22 +33,46 @@ class Strategy:
         self.plugins, self.writers = plugins, Writers()
         self.acts_on_gradients = any(map(self._on, ("after_backward", "penalty", "on_gradients")))
 
-    def notify(self, seam: str, *arguments: Any) -> None:
-        """Calls a notify seam of each plugin, in listed order."""
-        for name, plugin in self._on(seam):
-            _call(name, seam, getattr(plugin, seam), *arguments)
+    def adapt_model(self, learner: Learner, experience: Experience) -> None:
+        """`Plugin.adapt_model` of each plugin, in listed order, as all that follow here."""
+        self._notify(Plugin.adapt_model, learner, experience)
 
-    def pipe(self, seam: str, learner: Learner, value: T, *arguments: Any) -> T:
-        """Sends a value through a pipe seam of each plugin, in listed order."""
-        if seam == "on_batch":
-            self.writers = Writers()  # of the labels of the step that begins
-        for name, plugin in self._on(seam):
-            call = partial(_piped, name, seam, getattr(plugin, seam), learner)
-            if len(self.plugins) > 1 and isinstance(value, Batch | Step):
-                value = self.writers.watched(name, value, call)
-            else:
-                value = call(value, *arguments)
-        return value
+    def before_experience(self, learner: Learner, experience: Experience) -> None:
+        """`Plugin.before_experience` of each."""
+        self._notify(Plugin.before_experience, learner, experience)
+
+    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
+        """`Plugin.train_data`, through each."""
+        return self._pipe(Plugin.train_data, learner, dataset, experience)
+
+    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """`Plugin.on_batch`, through each: a step begins."""
+        self.writers = Writers()
+        return self._watched_pipe(Plugin.on_batch, learner, batch)
+
+    def on_step(self, learner: Learner, step: Step) -> Step:
+        """`Plugin.on_step`, through each."""
+        return self._watched_pipe(Plugin.on_step, learner, step)
+
+    def after_backward(self, learner: Learner, gradients: Gradients) -> None:
+        """`Plugin.after_backward` of each."""
+        self._notify(Plugin.after_backward, learner, gradients)
+
+    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+        """`Plugin.on_gradients`, through each."""
+        return self._pipe(Plugin.on_gradients, learner, gradients)
+
+    def after_step(self, learner: Learner) -> None:
+        """`Plugin.after_step` of each."""
+        self._notify(Plugin.after_step, learner)
+
+    def after_experience(self, learner: Learner, experience: Experience) -> None:
+        """`Plugin.after_experience` of each."""
+        self._notify(Plugin.after_experience, learner, experience)
+
+    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
+        """`Plugin.network_for`, through each."""
+        return self._pipe(Plugin.network_for, learner, network, experience)
 
     def losses(self, learner: Learner, step: Step) -> dict[str, Tensor]:
         """The loss terms by plugin."""
@@ -65,6 +93,28 @@ class Strategy:
         for name, plugin in self.plugins.items():
             plugin.load_state_dict(learner, state[name])
 
+    def _notify(self, seam: Callable[Concatenate[Plugin, P], None], *arguments: P.args, **named: P.kwargs) -> None:
+        for name, plugin in self._on(seam.__name__):
+            _call(name, seam.__name__, getattr(plugin, seam.__name__), *arguments)
+
+    def _pipe(
+        self,
+        seam: Callable[Concatenate[Plugin, Learner, T, P], T],
+        learner: Learner,
+        value: T,
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        for name, plugin in self._on(seam.__name__):
+            value = _piped(name, seam.__name__, plugin, learner, value, *arguments)
+        return value
+
+    def _watched_pipe(self, seam: Callable[[Plugin, Learner, Seen], Seen], learner: Learner, value: Seen) -> Seen:
+        for name, plugin in self._on(seam.__name__):
+            change = partial(_piped, name, seam.__name__, plugin, learner)
+            value = self.writers.watched(name, value, change) if len(self.plugins) > 1 else change(value)
+        return value
+
     def _on(self, seam: str) -> Sequence[tuple[str, Plugin]]:
         # A seam that a plugin leaves alone costs nothing.
         return [(n, p) for n, p in self.plugins.items() if getattr(type(p), seam) is not getattr(Plugin, seam)]
@@ -77,8 +127,8 @@ def _call(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> 
         raise PluginError(f"plugin {name!r} failed in {seam}: {type(error).__name__}: {error}") from error
 
 
-def _piped(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> T:
-    value = _call(name, seam, function, *arguments)
+def _piped(name: str, seam: str, plugin: Plugin, *arguments: Any) -> Any:
+    value = _call(name, seam, getattr(plugin, seam), *arguments)
     if value is None:
         raise PluginError(f"plugin {name!r} returned nothing in {seam}: return what the next plugin gets")
     return value

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from cl.plugins.base import PluginError
-from cl.plugins.strategy import T
 from cl.types import Batch, Kind, Step, Targets
+
+T = TypeVar("T")
 
 
 class Writers:

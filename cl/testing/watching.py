@@ -30,10 +30,9 @@ class Watched(Strategy):
         self.found = found
         (self.name,) = plugins
 
-    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
-        if seam == "on_batch":
-            self.batch = value  # as it was dealt out
-        return super().pipe(seam, learner, value, *arguments)
+    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+        self.batch = batch  # as it was dealt out
+        return super().on_batch(learner, batch)
 
     def losses(self, learner: Any, step: Step) -> dict[str, Tensor]:
         terms = super().losses(learner, step)
@@ -71,9 +70,8 @@ class Watched(Strategy):
         self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
 
     def _again(self, learner: Any) -> Step:
-        batch = self.pipe("on_batch", learner, self.batch)
-        step: Step = self.pipe("on_step", learner, Step(learner.experience, batch, learner.network(batch)))
-        return step
+        batch = self.on_batch(learner, self.batch)
+        return self.on_step(learner, Step(learner.experience, batch, learner.network(batch)))
 
     def _check_networks(self) -> None:
         for f in fields(self.plugins[self.name]):
@@ -106,9 +104,8 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 class _Padding(Strategy):
     """Pads every batch that is trained on."""
 
-    def pipe(self, seam: str, learner: Any, value: Any, *arguments: Any) -> Any:
-        value = super().pipe(seam, learner, value, *arguments)
-        return _padded(value) if seam == "on_batch" else value
+    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+        return _padded(super().on_batch(learner, batch))
 
 
 def pad_every_batch(learner: Learner) -> None:

@@ -90,7 +90,7 @@ class Learner(LightningModule):
         """Makes the network ready for an experience: the only time at which parameters appear."""
         self.experience, self.num_steps, self.cost = experience, 0, Cost()
         self.network.grow(self.store.num_columns[experience.index], self.generator("head"))
-        self.strategy.notify("adapt_model", self, experience)
+        self.strategy.adapt_model(self, experience)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, at a step boundary: tensors and plain values."""
@@ -115,7 +115,7 @@ class Learner(LightningModule):
     def data(self) -> ExperienceData:
         """What to train on in this experience, as the plugins leave it, from the step it stands at."""
         index, options = self.experience.index, self.training_options
-        train = self.strategy.pipe("train_data", self, self.store.dataset(index, "train"), self.experience)
+        train = self.strategy.train_data(self, self.store.dataset(index, "train"), self.experience)
         self.plan = ExperienceData(
             train,
             index,
@@ -152,13 +152,13 @@ class Learner(LightningModule):
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
                 self.cost.evaluate_seconds += self.lap()
-            self.strategy.notify("before_experience", self, self.experience)
+            self.strategy.before_experience(self, self.experience)
             self.cost.plugin_seconds += self.lap()
 
     def on_train_end(self) -> None:
         self.cost.train_seconds += self.lap()
         self._tell_of_skipped_steps()
-        self.strategy.notify("after_experience", self, self.experience)
+        self.strategy.after_experience(self, self.experience)
         self.cost.plugin_seconds += self.lap()
         self.row, self.pooled = self.evaluate("test")
         self.cost.evaluate_seconds += self.lap()
@@ -172,8 +172,8 @@ class Learner(LightningModule):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes half a millisecond for all other devices
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
-        batch = self.strategy.pipe("on_batch", self, batch)
-        step = self.strategy.pipe("on_step", self, Step(self.experience, batch, self.network(batch)))
+        batch = self.strategy.on_batch(self, batch)
+        step = self.strategy.on_step(self, Step(self.experience, batch, self.network(batch)))
         terms = {"labels": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
         total = torch.stack(list(terms.values())).sum()
         for name, term in terms.items():
@@ -189,7 +189,7 @@ class Learner(LightningModule):
         # What a scaler is about to skip is no gradient of anything: plugins never see it.
         acts = self.strategy.acts_on_gradients and self._usable(gradients)
         if acts:
-            self.strategy.notify("after_backward", self, gradients)
+            self.strategy.after_backward(self, gradients)
             for name, penalty in self.strategy.penalties(self, gradients).items():
                 # The same on every rank, where other terms are shares.
                 self._terms[name] = self._terms.get(name, 0.0) + penalty / self.trainer.world_size
@@ -201,7 +201,7 @@ class Learner(LightningModule):
         if not math.isfinite(total):  # of all shares, so that every rank stops
             self._diverged(self.sum(self._terms))
         if acts:
-            for name, gradient in self.strategy.pipe("on_gradients", self, dict(gradients)).items():
+            for name, gradient in self.strategy.on_gradients(self, dict(gradients)).items():
                 if gradient is not gradients[name]:
                     gradients[name].copy_(gradient)
         # Every head is in every pass, if only with no target: DDP always gets all gradients and has no unused
@@ -222,7 +222,7 @@ class Learner(LightningModule):
         self.num_steps += 1
         self.total_steps += 1
         if self._stepped:
-            self.strategy.notify("after_step", self)
+            self.strategy.after_step(self)
         else:
             self.cost.num_skipped += 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -250,7 +250,7 @@ class Learner(LightningModule):
         chosen = [e for e in chosen if self.evaluator.measurable(e, learnt)]
         by_network: dict[Network, list[int]] = {}
         for e in chosen:
-            network = self.strategy.pipe("network_for", self, self.network, self.evaluator.experiences[e])
+            network = self.strategy.network_for(self, self.network, self.evaluator.experiences[e])
             by_network.setdefault(network, []).append(e)
         counts: dict[int, Tensor] = {}
         for network, of_network in by_network.items():

@@ -129,7 +129,7 @@ def test_replayed_examples_are_asked_for(prepared: Get, stream: str) -> None:
     learner.begin(prepared(stream).stream[2])
     plugin = learner.strategy.plugins["lwf"]
     assert isinstance(plugin, Taught)
-    batch = learner.strategy.pipe("on_batch", learner, next(learner.each(learner.store.dataset(2, "train"), 4)))
+    batch = learner.strategy.on_batch(learner, next(learner.each(learner.store.dataset(2, "train"), 4)))
     assert len(batch) == 9
     said = plugin.old_logits(learner, batch)
     for kind, output in plugin.ask(batch).items():

@@ -12,6 +12,7 @@ from cl.plugins.strategy import Strategy
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
 from cl.training.learner import Diverged
+from cl.types import UserError
 
 
 def test_a_loss_that_is_not_finite(prepared: Callable[[str], Prepared]) -> None:
@@ -27,4 +28,17 @@ def test_a_plugin_that_raises() -> None:
             raise ZeroDivisionError("oh")
 
     with pytest.raises(PluginError, match="plugin 'broken' failed in after_step: ZeroDivisionError: oh"):
-        Strategy({"broken": Broken()}).notify("after_step", None)
+        Strategy({"broken": Broken()}).after_step(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("after_steps", "after_step"), ("on_gradient", "on_gradients"), ("before_experiance", "before_experience"),
+     ("trainData", None), ("distance", None), ("_on_step", None)],
+)  # fmt: skip
+def test_a_misspelt_seam_is_told_where_the_plugin_is_written(name: str, near: str | None) -> None:
+    if near is None:
+        type("Mine", (Plugin,), {name: lambda self: None})
+        return
+    with pytest.raises(UserError, match=rf"Mine: {name} is no seam, and nothing would call it; did you mean '{near}'"):
+        type("Mine", (Plugin,), {name: lambda self: None})

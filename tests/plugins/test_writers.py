@@ -119,8 +119,8 @@ class Adds(Plugin):
 
 def through(strategy: Strategy, labels: dict[Kind, Targets]) -> Step:
     """A step as the learner sends it through both seams."""
-    batch = strategy.pipe("on_batch", None, batch_of(labels))  # type: ignore[arg-type]
-    return strategy.pipe("on_step", None, step_of(batch.targets))  # type: ignore[arg-type]
+    batch = strategy.on_batch(None, batch_of(labels))  # type: ignore[arg-type]
+    return strategy.on_step(None, step_of(batch.targets))  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------ weights

@@ -155,15 +155,18 @@ def test_the_path_of_si_is_that_of_the_steps_taken(prepared: Get, step: int) -> 
         return {name: p.detach().clone() for name, p in learner.network.named_parameters() if p.requires_grad}
 
     class Beside(Strategy):
-        def notify(self, seam: str, *arguments: Any) -> None:
-            if seam == "after_backward":
-                seen.update(at=parameters(), g={name: g.clone() for name, g in arguments[1].items()})
-            if seam == "after_step":
-                for name, now in parameters().items():
-                    expected[name] = expected.get(name, 0.0) + (seen["at"][name] - now) * seen["g"][name]
-            if seam == "after_experience":
-                seen["path"] = {name: p.clone() for name, p in strategy.plugins["si"].path.items()}  # type: ignore[attr-defined]
-            super().notify(seam, *arguments)
+        def after_backward(self, learner: Any, gradients: Gradients) -> None:
+            seen.update(at=parameters(), g={name: g.clone() for name, g in gradients.items()})
+            super().after_backward(learner, gradients)
+
+        def after_step(self, learner: Any) -> None:
+            for name, now in parameters().items():
+                expected[name] = expected.get(name, 0.0) + (seen["at"][name] - now) * seen["g"][name]
+            super().after_step(learner)
+
+        def after_experience(self, learner: Any, experience: Experience) -> None:
+            seen["path"] = {name: p.clone() for name, p in strategy.plugins["si"].path.items()}  # type: ignore[attr-defined]
+            super().after_experience(learner, experience)
 
     learner.strategy = Beside(strategy.plugins)
     learner.begin(data.stream[0])
