@@ -50,18 +50,18 @@ def run(config: ConfigFile, overrides: Overrides = None, only: Only = "", seed: 
     Cells that were interrupted or failed go on from their last checkpoint; finished ones are left alone.
     """
     from cl import config as configuration
-    from cl.runs import grid as experiment
+    from cl.runs import grid
 
-    experiment.run(configuration.load(config, overrides or []), only=_words(only), seeds=_numbers(seed))
+    grid.run(configuration.load(config, overrides or []), only=_words(only), seeds=_numbers(seed))
 
 
 @app.command()
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """Validate config and data without training: strategies, the stream as a table, sizes, every problem found."""
     from cl import config as configuration
-    from cl.runs.inspection import inspect
+    from cl.runs.inspection import check
 
-    raise typer.Exit(inspect(configuration.load(config, overrides or [])))
+    raise typer.Exit(2 if check(configuration.load(config, overrides or [])).problems else 0)
 
 
 @app.command()
@@ -71,10 +71,10 @@ def resume(folder: RunFolder, overrides: Overrides = None, only: Only = "", seed
     Relative paths in the config mean what they meant when the run began. Options of trainer and training may change on
     the way: trainer.devices=2 changes no result from the next experience on; others do, and a warning names them.
     """
-    from cl.runs import grid as experiment
+    from cl.runs import grid
 
     folder = _as_it_began(folder, overrides or [])
-    experiment.resume(folder, overrides or [], only=_words(only), seeds=_numbers(seed))
+    grid.resume(folder, overrides or [], only=_words(only), seeds=_numbers(seed))
 
 
 def _as_it_began(folder: Path, overrides: list[str]) -> Path:

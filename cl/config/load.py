@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from cl.types import UserError
 PRIVATE = "x-"  # keys at the top of a file that begin so are the user's own: a place for YAML anchors
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Config:
     """The configuration in a YAML file (and those that its `include` names), with `key=value` overrides on top.
 
     Raises `UserError`, which says where each wrong value stands.
     """
-    config = OmegaConf.structured(Config)
+    path, config = Path(path), OmegaConf.structured(Config)
     for file, content in _files(path):
         for key, value in _leaves(config, content, file):
             _set(config, key, value, f"{file}{_line(file, key)}")

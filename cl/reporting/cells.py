@@ -22,7 +22,7 @@ SEED = re.compile(r"seed(\d+)")
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellResult:
     """One run. `label` is the strategy's name in tables and figures: with the grid's name where two grids have it.
 
     `matrix` is empty where the run ended before its first row. `cost`: one dict a learnt experience.
@@ -53,7 +53,7 @@ class Cell:
         return self.status == FINISHED
 
 
-def load_cells(folders: Sequence[Path]) -> list[Cell]:
+def load_cells(folders: Sequence[Path]) -> list[CellResult]:
     """The cells in `folders`, each a cell or a grid: finetune first, joint last, else by name; then by seed.
 
     Raises UserError for a folder without a run and for a damaged file.
@@ -64,15 +64,15 @@ def load_cells(folders: Sequence[Path]) -> list[Cell]:
     return sorted(cells, key=lambda cell: (rank.get(cell.strategy, 1), _natural(cell.label), cell.seed))
 
 
-def by_label(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+def by_label(cells: Iterable[CellResult]) -> dict[str, list[CellResult]]:
     """Cells of the same strategy and grid, in the order of the cells."""
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, list[CellResult]] = {}
     for cell in cells:
         groups.setdefault(cell.label, []).append(cell)
     return groups
 
 
-def comparable(cells: Sequence[Cell]) -> list[Cell]:
+def comparable(cells: Sequence[CellResult]) -> list[CellResult]:
     """The cells that stand for a strategy: the finished ones, or all where none is.
 
     A mean over runs that are not equally long would say nothing.
@@ -102,7 +102,7 @@ def _find(folder: Path) -> list[Path]:
     raise UserError(f"{folder}: holds no run; give a grid folder (<strategy>/seed<k>/…) or one such seed folder")
 
 
-def _load(path: Path) -> Cell:
+def _load(path: Path) -> CellResult:
     seed = SEED.fullmatch(path.name)
     strategy = path.parent.name if seed else path.name
     results = _optional(path / "metrics.json")
@@ -110,7 +110,7 @@ def _load(path: Path) -> Cell:
         EvaluationMatrix.load(path / "matrix.json") if (path / "matrix.json").is_file() else EvaluationMatrix((), ())
     )
     config = path / "config.yaml"
-    return Cell(
+    return CellResult(
         path=path,
         grid=path.parent.parent if seed else path.parent,
         strategy=strategy,
@@ -131,7 +131,7 @@ def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _labelled(cells: list[Cell]) -> list[Cell]:
+def _labelled(cells: list[CellResult]) -> list[CellResult]:
     grids: defaultdict[str, set[Path]] = defaultdict(set)
     for cell in cells:
         grids[cell.strategy].add(cell.grid)

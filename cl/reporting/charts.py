@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.reporting.cells import Cell, by_label, comparable, plain
+from cl.reporting.cells import CellResult, by_label, comparable, plain
 from cl.reporting.figures import Chart, Panel
 from cl.reporting.theme import Style, Theme, styles
 
@@ -21,7 +21,7 @@ MOST_PANELS = 20  # of one chart; of more, as many as SHOWN stand for all
 SHOWN = 8
 
 
-def stream_charts(cells: Sequence[Cell]) -> list[Chart]:
+def stream_charts(cells: Sequence[CellResult]) -> list[Chart]:
     """The score charts of runs on one stream, those without data left out."""
     groups = {label: comparable(group) for label, group in by_label(cells).items()}
     groups = {label: measured for label, group in groups.items() if (measured := _measured(group))}
@@ -32,7 +32,7 @@ def stream_charts(cells: Sequence[Cell]) -> list[Chart]:
     return [chart for chart in charts if chart.panels]
 
 
-def cell_styles(cells: Sequence[Cell]) -> dict[str, Style]:
+def cell_styles(cells: Sequence[CellResult]) -> dict[str, Style]:
     """The style of each label, the same in every chart of these cells."""
     return styles([(cell.label, cell.strategy) for cell in cells])
 
@@ -44,12 +44,12 @@ def percent(matrix: EvaluationMatrix, name: str = "score") -> Floats:
     return table
 
 
-def scores(cells: Sequence[Cell], name: str = "score") -> Floats:
+def scores(cells: Sequence[CellResult], name: str = "score") -> Floats:
     """R of each cell in percent: `[seeds, T, T]`."""
     return np.stack([percent(cell.matrix, name) for cell in cells])
 
 
-def forgetting_curves(groups: Mapping[str, list[Cell]], look: Mapping[str, Style]) -> Chart:
+def forgetting_curves(groups: Mapping[str, list[CellResult]], look: Mapping[str, Style]) -> Chart:
     """One panel an experience: its score after learning it and each later one."""
     names = _names(groups)
     tables = {label: scores(cells) for label, cells in groups.items()}
@@ -62,7 +62,7 @@ def forgetting_curves(groups: Mapping[str, list[Cell]], look: Mapping[str, Style
     return Chart("forgetting-curves", "Forgetting curves", caption, panels, _legend(groups, look))
 
 
-def average_curve(groups: Mapping[str, list[Cell]], look: Mapping[str, Style]) -> Chart:
+def average_curve(groups: Mapping[str, list[CellResult]], look: Mapping[str, Style]) -> Chart:
     """The mean score over the experiences learnt so far, after each of them."""
     curves = {label: _mean_learnt(scores(cells)) for label, cells in groups.items()}
     panels = _curve_panels(["Average score"], [curves], look)
@@ -70,7 +70,7 @@ def average_curve(groups: Mapping[str, list[Cell]], look: Mapping[str, Style]) -
     return Chart("average-score", "Average score", caption, panels, _legend(groups, look), size=(3.4, 2.0))
 
 
-def type_curves(groups: Mapping[str, list[Cell]], look: Mapping[str, Style]) -> Chart:
+def type_curves(groups: Mapping[str, list[CellResult]], look: Mapping[str, Style]) -> Chart:
     """One panel an entity type, in the order of the stream: its F1 after each experience."""
     cells = [cell for group in groups.values() for cell in group]
     types = {name for cell in cells for name in cell.matrix.score_names if name.startswith(TYPE)}
@@ -96,7 +96,7 @@ def _left_out(shown: int, count: int, what: str, where: str) -> str:
     return f" Shown: {shown} of {count} {what}, evenly spread over the stream; {where}." if shown < count else ""
 
 
-def _band(groups: Mapping[str, list[Cell]]) -> str:
+def _band(groups: Mapping[str, list[CellResult]]) -> str:
     several = any(len(cells) > 1 for cells in groups.values())
     return " Lines are means over seeds, bands ± one standard deviation." if several else ""
 
@@ -106,7 +106,7 @@ def _first(lines: Curves) -> int:
     return min(int(np.isfinite(mean(values)).argmax()) for values in lines.values())
 
 
-def _type_f1(cell: Cell, name: str) -> Floats:
+def _type_f1(cell: CellResult, name: str) -> Floats:
     """F1 `[T]` of the pooled test set where the run measured that, else the mean over the experiences that have it."""
     if name in cell.matrix.pooled_names:
         values = 100 * cell.matrix.pooled_array(name)
@@ -137,15 +137,15 @@ def deviation(values: Floats) -> Floats:
     return result
 
 
-def _measured(cells: Sequence[Cell]) -> list[Cell]:
+def _measured(cells: Sequence[CellResult]) -> list[CellResult]:
     return [cell for cell in cells if cell.matrix.num_learnt]
 
 
-def _names(groups: Mapping[str, list[Cell]]) -> tuple[str, ...]:
+def _names(groups: Mapping[str, list[CellResult]]) -> tuple[str, ...]:
     return next(iter(groups.values()))[0].matrix.names
 
 
-def _legend(groups: Mapping[str, list[Cell]], look: Mapping[str, Style]) -> dict[str, Style]:
+def _legend(groups: Mapping[str, list[CellResult]], look: Mapping[str, Style]) -> dict[str, Style]:
     return {label: look[label] for label in groups}
 
 

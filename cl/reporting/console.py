@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
-from cl.reporting.cells import Cell, plain
+from cl.reporting.cells import CellResult, plain
 from cl.reporting.tables import COLUMNS, comparison, to_markdown, to_rich
 
 MAIN = ("average_score", "average_over_time", "forgetting", "intransigence", "normalised_retention")
@@ -39,7 +39,7 @@ def print_row(matrix: EvaluationMatrix, console: Console | None = None, title: s
         console.print(_line(f"{heading}: {metrics}", _learnt(matrix), console.width), soft_wrap=True)
 
 
-def print_comparison(cells: Sequence[Cell], console: Console | None = None) -> None:
+def print_comparison(cells: Sequence[CellResult], console: Console | None = None) -> None:
     """Print the table of strategies against metrics: the main ones, or all as Markdown where there is no terminal."""
     console = console or Console()
     if console.is_terminal:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
-from cl.reporting.cells import Cell, by_label, comparable, plain
+from cl.reporting.cells import CellResult, by_label, comparable, plain
 from cl.reporting.charts import cell_styles
 from cl.reporting.figures import Chart, Panel
 from cl.reporting.theme import Style, Theme
@@ -19,7 +19,7 @@ PHASES = {
 Bars = dict[str, list[tuple[float, str]]]  # label → stacked (length, colour role)
 
 
-def cost_chart(cells: Sequence[Cell]) -> Chart:
+def cost_chart(cells: Sequence[CellResult]) -> Chart:
     """Time of a run by phase, peak memory, and what a strategy keeps between experiences."""
     groups = {label: [c for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
     groups = {label: group for label, group in groups.items() if group}
@@ -59,15 +59,15 @@ def size(value: float) -> str:
     return f"{value:.0f} B"
 
 
-def _values(cell: Cell, key: str) -> list[float]:
+def _values(cell: CellResult, key: str) -> list[float]:
     return [float(row[key]) for row in cell.cost if row.get(key) is not None]
 
 
-def _sum(cell: Cell, key: str) -> float:
+def _sum(cell: CellResult, key: str) -> float:
     return sum(_values(cell, key))
 
 
-def _most(cell: Cell, key: str) -> float:
+def _most(cell: CellResult, key: str) -> float:
     return max(_values(cell, key), default=0.0)
 
 

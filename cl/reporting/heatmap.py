@@ -15,7 +15,7 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.reporting.cells import Cell, by_label, comparable, plain
+from cl.reporting.cells import CellResult, by_label, comparable, plain
 from cl.reporting.charts import Floats, mean, percent, scores
 from cl.reporting.figures import Chart, Panel
 from cl.reporting.theme import Theme
@@ -25,7 +25,7 @@ MOST_SQUARES = 75  # a side: more would be smaller than what a screen shows
 ON_LIGHT, ON_DARK = "#0f1216", "#fdfdfd"  # on a cell, whatever the theme; no role has these colours
 
 
-def heat_maps(cells: Sequence[Cell]) -> Chart:
+def heat_maps(cells: Sequence[CellResult]) -> Chart:
     """One panel a strategy: R, its mean over seeds."""
     groups = {label: comparable(group) for label, group in by_label(cells).items()}
     groups = {label: [c for c in group if c.matrix.num_learnt] for label, group in groups.items()}

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from cl.reporting.cells import Cell, by_label, comparable, plain
+from cl.reporting.cells import CellResult, by_label, comparable, plain
 from cl.reporting.figures import Chart, Panel
 from cl.reporting.files import Curve, read_log
 from cl.reporting.theme import MARKERS, Style, Theme
 
 
-def loss_chart(cells: Sequence[Cell]) -> Chart:
+def loss_chart(cells: Sequence[CellResult]) -> Chart:
     """One panel a strategy: the loss terms of one of its runs against the step."""
     chosen = {label: comparable(group)[0] for label, group in by_label(cells).items()}
     logs = {label: _terms(read_log(cell.path / "log.csv")) for label, cell in chosen.items()}

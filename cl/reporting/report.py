@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.reporting.cells import Cell, by_label, plain
+from cl.reporting.cells import CellResult, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds
 from cl.reporting.figures import SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
@@ -30,7 +30,7 @@ MOST_COLUMNS = 30
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(cells: Sequence[Cell], out_dir: Path) -> Path:
+def write_report(cells: Sequence[CellResult], out_dir: Path) -> Path:
     """Write `report.html`, `table.md`, `table.tex` and `figures/` into `out_dir`; the path of the page.
 
     Raises UserError where there are no cells or where they learnt different streams or different data.
@@ -48,10 +48,10 @@ def write_report(cells: Sequence[Cell], out_dir: Path) -> Path:
     return out_dir / "report.html"
 
 
-def _check_one_stream(cells: Sequence[Cell]) -> None:
+def _check_one_stream(cells: Sequence[CellResult]) -> None:
     if not cells:
         raise UserError("there is no run to report on")
-    streams: dict[tuple[str, ...], Cell] = {}
+    streams: dict[tuple[str, ...], CellResult] = {}
     for cell in cells:
         if cell.matrix.names:
             streams.setdefault(cell.matrix.names, cell)
@@ -60,7 +60,7 @@ def _check_one_stream(cells: Sequence[Cell]) -> None:
         raise UserError(f"runs of different streams need a report each: {one} and {other}")
 
 
-def _check_one_data(cells: Sequence[Cell]) -> None:
+def _check_one_data(cells: Sequence[CellResult]) -> None:
     known = [cell for cell in cells if cell.identity]
     for cell in known[1:]:
         if found := changes(known[0].identity, cell.identity):
@@ -72,7 +72,7 @@ def _check_one_data(cells: Sequence[Cell]) -> None:
         log.warning("no record of their data: %s; nobody knows whether it was the same", ", ".join(unknown))
 
 
-def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
+def _page(cells: Sequence[CellResult], charts: Sequence[Chart]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -102,7 +102,7 @@ def _page(cells: Sequence[Cell], charts: Sequence[Chart]) -> str:
     )
 
 
-def _title(cells: Sequence[Cell]) -> str:
+def _title(cells: Sequence[CellResult]) -> str:
     if len(cells) == 1:
         return f"{cells[0].label}, seed {cells[0].seed}"
     return " and ".join(dict.fromkeys(plain(cell.grid.name) for cell in cells))
@@ -137,7 +137,7 @@ def _percents(row: Iterable[float]) -> list[str]:
     return [f"{100 * value:.1f}" if value == value else "–" for value in row]
 
 
-def _counts(cell: Cell) -> list[list[str]]:
+def _counts(cell: CellResult) -> list[list[str]]:
     """The data that a run saw, a row an experience and split: all of its runs saw the same."""
     rows = []
     for experience in cell.environment["counts"]:
@@ -151,7 +151,7 @@ def _counts(cell: Cell) -> list[list[str]]:
     return rows
 
 
-def _shared(texts: Sequence[tuple[Cell, str]], num_runs: int) -> list[tuple[str, str]]:
+def _shared(texts: Sequence[tuple[CellResult, str]], num_runs: int) -> list[tuple[str, str]]:
     """(the runs that have it, text) for each different text; "all runs" where all `num_runs` have it."""
     runs: dict[str, list[str]] = {}
     for cell, text in texts:
@@ -159,7 +159,7 @@ def _shared(texts: Sequence[tuple[Cell, str]], num_runs: int) -> list[tuple[str,
     return [("all runs" if len(found) == num_runs else "; ".join(found), text) for text, found in runs.items()]
 
 
-def _environment(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+def _environment(cells: Sequence[CellResult]) -> list[tuple[str, str]]:
     """Each setting with its different values over all runs."""
     values: dict[str, dict[str, None]] = {}
     for cell in cells:
@@ -176,6 +176,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return items
 
 
-def _duration(cell: Cell) -> str:
+def _duration(cell: CellResult) -> str:
     keys = ("train_seconds", "plugin_seconds", "evaluate_seconds")
     return seconds(sum(float(row.get(key) or 0) for row in cell.cost for key in keys)) if cell.cost else "–"

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from cl.evaluation.metrics import intransigence, normalised_retention
-from cl.reporting.cells import Cell, by_label, comparable
+from cl.reporting.cells import CellResult, by_label, comparable
 
 CAPTION = "Percent, mean ± sample standard deviation over seeds. Bold: best, joint training (a bound) aside."
 
@@ -90,7 +90,7 @@ class Table:
         return ["Strategy", *(f"{column.heading}\u00a0{column.arrow}" for column in self.columns), "Seeds"]
 
 
-def comparison(cells: Sequence[Cell], decimals: int = 1, columns: Sequence[Column] = COLUMNS) -> Table:
+def comparison(cells: Sequence[CellResult], decimals: int = 1, columns: Sequence[Column] = COLUMNS) -> Table:
     """Mean and deviation of each metric over the finished seeds of each strategy; unfinished seeds only if all are.
 
     The best of each column is marked: never joint training, which is a bound, nor a strategy no run of which finished.
@@ -109,7 +109,7 @@ def comparison(cells: Sequence[Cell], decimals: int = 1, columns: Sequence[Colum
     return Table(columns, tuple(rows), decimals)
 
 
-def _metrics(cell: Cell, cells: Sequence[Cell]) -> dict[str, float]:
+def _metrics(cell: CellResult, cells: Sequence[CellResult]) -> dict[str, float]:
     """The cell's metrics and those that need the bounds: the runs of the same grid and seed, if finished."""
     metrics = {name: np.nan if value is None else float(value) for name, value in cell.metrics.items()}
     bounds = {c.strategy: c.matrix.array() for c in cells if c.grid == cell.grid and c.seed == cell.seed and c.finished}
@@ -142,7 +142,7 @@ def _mark_best(
             table[i][j] = Entry(entry.mean, entry.std, best=True)
 
 
-def _note(group: Sequence[Cell]) -> str:
+def _note(group: Sequence[CellResult]) -> str:
     """What a reader must know of runs that did not finish: `1 running, 1 failed`."""
     left = [cell.status for cell in group if not cell.finished]
     return ", ".join(f"{left.count(status)} {status}" for status in dict.fromkeys(left))

@@ -37,6 +37,7 @@ from cl.runs.folder import (
 )
 from cl.runs.learners import num_processes
 from cl.runs.prepare import Prepared, prepare
+from cl.runs.results import Results
 from cl.runs.strategies import build_strategy
 from cl.streams.stream import Stream
 from cl.system.allocator import freed_memory_kept
@@ -55,8 +56,12 @@ class CellsFailed(RuntimeError):
     """Some cells of the grid failed; the others are finished."""
 
 
-def run(config: Config, *, only: Sequence[str] = (), seeds: Sequence[int] = (), stream: Stream | None = None) -> None:
+def run(
+    config: Config, *, only: Sequence[str] = (), seeds: Sequence[int] = (), stream: Stream | None = None
+) -> Results:
     """Runs every cell that is not finished, from its last checkpoint if it has one, then writes the comparison.
+
+    What the run folder then holds is returned.
 
     `only`, `seeds`: the strategies and seeds to run, default all. Where going on would lose or mix results, it is
     refused before anything starts. A cell that fails does not stop the others: `CellsFailed` names it at the end.
@@ -66,6 +71,7 @@ def run(config: Config, *, only: Sequence[str] = (), seeds: Sequence[int] = (), 
     folder = usable(str(config.run.dir))
     cells = chosen(cells_of(config), only, seeds)
     _run(Grid(folder, cells, discards=config.run.overwrite, compares=True, stream=stream))
+    return Results.of(folder)
 
 
 def resume(folder: Path, overrides: Sequence[str] = (), *, only: Sequence[str] = (), seeds: Sequence[int] = ()) -> None:

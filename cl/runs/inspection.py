@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cl.config import Config
+from cl.config import Config, completed
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
@@ -26,25 +26,38 @@ from cl.runs.networks import build_backbone
 from cl.runs.prepare import data_errors, encode
 from cl.runs.strategies import build_strategy
 from cl.runs.streams import PROTOCOLS, SCENARIOS, build_stream
-from cl.streams import check, protocols
+from cl.streams import protocols
+from cl.streams.check import warnings as doubts_of
 from cl.streams.identity import fingerprint, identity_of
 from cl.streams.read import READERS
 from cl.streams.scenarios import columns_after
+from cl.streams.stream import Stream
 from cl.types import SPLITS, Experience, SplitName, UserError
 
 SHOWN = 6  # classes of an experience, at most
 
 
-def inspect(config: Config) -> int:
-    """Prints what a run would do and every problem found; the exit code, 2 where it could not start."""
+@dataclass(frozen=True)
+class Checked:
+    """What a check found: `problems`, a line each, with the place and a remedy; the `stream`, if it can be read."""
+
+    problems: list[str]
+    stream: Stream | None
+
+
+def check(config: Config) -> Checked:
+    """Prints what a run would do and every problem that it would meet. Trains nothing and writes nothing."""
     console = _console()
     problems: list[str] = []
+    with _noting(problems):
+        config = completed(config)
     for name, plugins in config.strategies.items():
         with _noting(problems):
             built = build_strategy(plugins, name).plugins.values()
             _say(console, f"strategy {name}: {', '.join(map(repr, built)) or 'finetuning'}")
     with _noting(problems):
         num_processes(config.trainer)
+    stream: Stream | None = None
     experiences: Sequence[Experience] = ()
     notes: Sequence[str] = ()
     with _noting(problems):
@@ -56,12 +69,12 @@ def inspect(config: Config) -> int:
         _inspect_network(config.network.backbone, backbone, experiences, console)
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
-            _inspect_data(experiences, store, [*notes, *check.warnings(experiences), *warnings], console)
+            _inspect_data(experiences, store, [*notes, *doubts_of(experiences), *warnings], console)
     for problem in problems:
         _say(console, f"error: {problem}", "red")
     num_cells = len(config.strategies) * len(config.seeds)
     _say(console, f"{len(problems)} problem(s); {num_cells} cell(s) would go to {config.run.dir}")
-    return 2 if problems else 0
+    return Checked(problems, stream)
 
 
 def _console() -> Console:

@@ -1,0 +1,58 @@
+"""What a user imports: ten names, which load when they are used; README and notebooks need no others."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cl
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["load", "run", "check", "report", "Config", "Plugin", "Experience", "Stream", "EvaluationMatrix", "UserError"]
+HEAVY = ("torch", "lightning", "transformers", "avalanche", "matplotlib", "numpy", "pandas", "omegaconf", "wandb")
+
+
+def test_ten_names_and_no_others() -> None:
+    assert sorted(cl.__all__) == sorted(NAMES)
+    assert sorted(cl.HOMES) == sorted(NAMES)
+    for name in NAMES:
+        assert getattr(cl, name).__name__ == name
+        assert name in dir(cl)
+    with pytest.raises(AttributeError, match=r"module 'cl' has no attribute 'train'; it offers .*load.*run"):
+        _ = cl.train
+
+
+def test_the_import_loads_nothing_heavy() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", f"import cl, sys; print([name for name in {HEAVY} if name in sys.modules])"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout
+    assert said.strip() == "[]"
+
+
+def _code(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.S))
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))], ids=lambda p: p.name
+)
+def test_what_users_read_imports_public_names_alone(path: Path) -> None:
+    code = _code(path)
+    assert re.findall(r"^\s*(?:from|import) cl\b.*", code, flags=re.M), "it imports cl"
+    assert not re.findall(r"^\s*import cl\..*", code, flags=re.M)
+    for module, names in re.findall(r"^\s*from (cl[\w.]*) import (.*)$", code, flags=re.M):
+        assert module in ("cl", "cl.testing"), module
+        assert module == "cl.testing" or set(re.split(r"\W+", names)) <= set(NAMES)
+    assert set(re.findall(r"\bcl\.(\w+)", code)) <= {*NAMES, "testing"}
