@@ -24,6 +24,7 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Beat the YAML.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]
+PluginName = Annotated[str, typer.Argument(metavar="[NAME]", help="A plugin, or the dotted path of one of yours.")]
 Only = Annotated[str, typer.Option(metavar="NAME,...", help="These strategies alone.")]
 Seeds = Annotated[str, typer.Option(metavar="K,...", help="These seeds alone.")]
 
@@ -131,11 +132,14 @@ def report(
 
 
 @app.command()
-def strategies() -> None:
-    """List the plugins that a strategy is made of, with their papers."""
-    from cl.runs.inspection import list_strategies
+def plugins(name: PluginName = "") -> None:
+    """List the plugins that a strategy is made of; or tell all about one: idea, paper, knobs, cost, when to use it."""
+    from cl.runs.inspection import list_plugins, show_plugin
 
-    list_strategies()
+    if name:
+        show_plugin(name)
+    else:
+        list_plugins()
 
 
 @app.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cl.config import load
-from cl.plugins import STRATEGIES
+from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin
 from cl.runs.strategies import build_strategy
 
@@ -20,9 +20,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def strategies_markdown() -> str:
     """The table of plugins, from their docstrings and fields."""
-    rows = [
-        (f"`{name}`", _first_paragraph(plugin), plugin.paper, _options(plugin)) for name, plugin in STRATEGIES.items()
-    ]
+    rows = [(f"`{name}`", _first_paragraph(plugin), plugin.paper, _options(plugin)) for name, plugin in PLUGINS.items()]
     lines = [("plugin", "idea", "paper", "options"), ("---",) * 4, *rows]
     escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

@@ -131,7 +131,7 @@ class Config:
     """One question: a stream, a network, training, and named strategies × seeds.
 
     `strategies`: name → {plugin: {option: value}}, the plugins in order; an empty mapping is
-    finetuning, the default. A plugin is a name of `cl strategies` or a dotted path. `trainer`: arguments of
+    finetuning, the default. A plugin is a name of `cl plugins` or a dotted path. `trainer`: arguments of
     `lightning.Trainer`, with the meaning that it documents; those that have no place here are refused.
     """
 

@@ -24,7 +24,7 @@ from cl.plugins.selftrain import SelfTraining
 from cl.plugins.seq import SeqStar
 from cl.plugins.si import SI
 
-STRATEGIES: dict[str, type[Plugin]] = {
+PLUGINS: dict[str, type[Plugin]] = {
     "joint": Joint,
     "independent": Independent,
     "probe": Probe,

@@ -76,9 +76,8 @@ class Plugin:
     def __init_subclass__(cls) -> None:
         """Raises `UserError` for a method whose name is nearly that of a seam, and which nobody would call."""
         super().__init_subclass__()
-        seams = [name for name in vars(Plugin) if not name.startswith("_")]
         for name, value in vars(cls).items():
-            near = [] if name.startswith("_") or name in seams else get_close_matches(name, seams, 1, 0.85)
+            near = [] if name.startswith("_") or name in NAMES else get_close_matches(name, NAMES, 1, 0.85)
             if near and callable(value):
                 raise UserError(
                     f"{cls.__module__}.{cls.__qualname__}: {name} is no seam, and nothing would call it; did you mean "
@@ -144,6 +143,24 @@ class Plugin:
         """Takes back what `state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, unpacked(value, learner.network))
+
+
+SEAMS = (
+    "adapt_model",
+    "before_experience",
+    "train_data",
+    "on_batch",
+    "on_step",
+    "loss",
+    "after_backward",
+    "penalty",
+    "on_gradients",
+    "after_step",
+    "after_experience",
+    "network_for",
+)
+"""Where a plugin may act, in the order of an experience."""
+NAMES = (*SEAMS, "state_dict", "load_state_dict")
 
 
 class PluginError(RuntimeError):

@@ -1,4 +1,4 @@
-"""What `cl check`, `cl strategies` and `cl streams` print."""
+"""What `cl check`, `cl plugins` and `cl streams` print."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from cl.config import Config, completed
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
-from cl.plugins import STRATEGIES
+from cl.plugins import PLUGINS
+from cl.plugins.base import SEAMS, Plugin
 from cl.reporting.cost import size
 from cl.runs.folder import entries
 from cl.runs.learners import num_processes
 from cl.runs.networks import build_backbone
 from cl.runs.prepare import data_errors, encode
-from cl.runs.strategies import build_strategy
+from cl.runs.strategies import build_strategy, plugin_class
 from cl.runs.streams import PROTOCOLS, SCENARIOS, build_stream
 from cl.streams import protocols
 from cl.streams.check import warnings as doubts_of
@@ -136,13 +138,37 @@ def show_status(folder: Path) -> None:
     _say(console, f"{len(found)} cell(s): {states}; {size(sum(entry.num_bytes for entry in found))}")
 
 
-def list_strategies() -> None:
+def list_plugins() -> None:
     """One line a plugin: name, idea, paper, and its knobs with their defaults."""
     table = Table("plugin", "idea", "paper", "options", box=None)
-    for name, plugin in STRATEGIES.items():
+    for name, plugin in PLUGINS.items():
         options = ", ".join(f"{f.name}={f.default}" for f in fields(plugin) if f.init)
         table.add_row(name, first_sentence(plugin.__doc__), plugin.paper, options)
     Console().print("finetune: no plugin; the lower bound", table)
+
+
+def show_plugin(name: str) -> None:
+    """All about one plugin: what its docstring says, its knobs, where it acts, and what it does not work beside."""
+    plugin = plugin_class(name, "plugin")
+    console = _console()
+    _say(console, f"{name}: {plugin.paper}" if plugin.paper else name, "bold")
+    _say(console, "\n" + cleandoc(plugin.__doc__ or "It has no docstring.") + "\n")
+    knobs = Table("knob", "type", "default", box=None)
+    for f in fields(plugin):
+        if f.init:
+            knobs.add_row(f.name, str(f.type), str(f.default))
+    if knobs.row_count:
+        console.print(knobs)
+    seams = [seam for seam in SEAMS if getattr(plugin, seam) is not getattr(Plugin, seam)]
+    _say(console, f"It acts in {', '.join(seams)}.")
+    if any(seam in seams for seam in ("loss", "penalty")):
+        _say(console, f"Its term is logged as loss/{name}.")
+    _say(console, f"What it stores grows with each experience: {plugin.grows}." if plugin.grows else
+         "What it stores does not grow with the number of experiences.")  # fmt: skip
+    for trait, reason in plugin.excludes.items():
+        others = [other for other, cls in PLUGINS.items() if trait in cls.traits and other != name]
+        if others:
+            _say(console, f"It does not work beside {', '.join(others)}: {reason}.")
 
 
 def list_streams() -> None:

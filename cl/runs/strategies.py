@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cl.config import did_you_mean, instantiate, locate
-from cl.plugins import STRATEGIES
+from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin
 from cl.plugins.strategy import Strategy
 from cl.types import UserError
@@ -30,11 +30,11 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
 
 
 def plugin_class(name: str, where: str) -> type[Plugin]:
-    """The plugin of a name of `STRATEGIES` or a dotted path; `where` names the place in errors."""
-    if name in STRATEGIES:
-        return STRATEGIES[name]
+    """The plugin of a name of `PLUGINS` or a dotted path; `where` names the place in errors."""
+    if name in PLUGINS:
+        return PLUGINS[name]
     if "." not in name:
-        raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, STRATEGIES)} Or a dotted path.")
+        raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, PLUGINS)} Or a dotted path.")
     found = locate(name, where)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise UserError(f"{where}: {name} is no subclass of cl.plugins.base.Plugin")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cl.plugins import STRATEGIES
+from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin, PluginError, stored_bytes
 from cl.runs.strategies import plugin_class
 from cl.testing.ranks import Spec, on_two_ranks
@@ -47,14 +47,14 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Subject:
-    """The plugin to prove: a name of `cl strategies` or a dotted path, and its options."""
+    """The plugin to prove: a name of `cl plugins` or a dotted path, and its options."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def listed(cls, name: str) -> Subject:
-        """One of `STRATEGIES`, with options that suit a tiny stream."""
+        """One of `PLUGINS`, with options that suit a tiny stream."""
         return cls(name, options(name)[name])
 
     @property
@@ -283,7 +283,7 @@ COMPOSED: dict[str, dict[str, Any]] = {
 @_promise(*COMPOSED)
 def it_composes_or_is_refused(subject: Subject, stream: str) -> None:
     """With a listed plugin of each kind: in either order the same, or refused with a reason."""
-    for name in distinct(STRATEGIES):
+    for name in distinct(PLUGINS):
         if name != subject.name:
             composes(subject, Subject.listed(name), stream)
 
@@ -298,7 +298,7 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 def kind_of(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """What decides how a listed plugin gets on with others: what of `Plugin` it fills in, and its traits."""
-    plugin = STRATEGIES[name]
+    plugin = PLUGINS[name]
     return frozenset(seam for seam in vars(Plugin) if overrides(plugin, seam)), plugin.traits
 
 

@@ -1,4 +1,4 @@
-"""What every strategy promises. Being listed in STRATEGIES is being tested here."""
+"""What every strategy promises. Being listed in PLUGINS is being tested here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from itertools import combinations
 
 import pytest
 
-from cl.plugins import STRATEGIES
+from cl.plugins import PLUGINS
 from cl.testing import PROMISES, Subject
 from cl.testing.promises import COMPOSED, composes, distinct, kind_of, prove_on_ranks
 from cl.testing.tiny import prepared
 
-ALL_PAIRS = list(combinations(STRATEGIES, 2))
-DISTINCT = distinct(STRATEGIES)
+ALL_PAIRS = list(combinations(PLUGINS, 2))
+DISTINCT = distinct(PLUGINS)
 # Plugins of one kind meet each other, and one of each kind meets one of every other.
 SAMPLED = [pair for pair in ALL_PAIRS if set(pair) <= set(DISTINCT) or kind_of(pair[0]) == kind_of(pair[1])]
 PAIRS = [(pair, stream, pair in SAMPLED) for stream in COMPOSED for pair in ALL_PAIRS]
@@ -20,7 +20,7 @@ CASES = [(p, stream) for p, (_, streams) in PROMISES.items() if p != "it_compose
 
 
 @pytest.mark.parametrize(("promise", "stream"), CASES)
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in STRATEGIES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in PLUGINS])
 def test_promise(name: str, promise: str, stream: str) -> None:
     PROMISES[promise][0](Subject.listed(name), stream)
 
@@ -47,4 +47,4 @@ def test_there_is_something_old_of_each_kind_where_plugins_compose(stream: str) 
 @pytest.mark.timeout(600)
 def test_two_ranks_are_one() -> None:
     """Every strategy, on every stream, with and without accumulation and dropout."""
-    assert not prove_on_ranks([Subject.listed(name) for name in STRATEGIES])
+    assert not prove_on_ranks([Subject.listed(name) for name in PLUGINS])

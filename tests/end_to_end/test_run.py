@@ -230,7 +230,7 @@ def test_wrong_command_lines(cl_command: Run, arguments: tuple[str, ...], said: 
 
 
 def test_lists(cl_command: Run) -> None:
-    code, output = cl_command("strategies")
+    code, output = cl_command("plugins")
     assert code == 0
     assert all(name in output for name in ("finetune", "ewc", "lwf", "replay", "joint"))
     code, output = cl_command("streams")

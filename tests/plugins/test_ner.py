@@ -17,7 +17,7 @@ from torch.nn.functional import log_softmax, normalize, softmax
 
 from cl.data.collate import collate
 from cl.models.network import MASKED
-from cl.plugins import STRATEGIES
+from cl.plugins import PLUGINS
 from cl.plugins import neighbours as module
 from cl.plugins.imprint import imprint
 from cl.plugins.maths.losses import attention_distances, cross_entropy
@@ -83,7 +83,7 @@ class Blind:
 
 def by_hand(name: str, told: tuple[int, ...] = (0, 3, 4), progress: float = 0.5, **options: Any) -> tuple[Any, ...]:
     """A plugin with a teacher that says TEACHER, a learner, and a step with LABELS and STUDENT."""
-    plugin = STRATEGIES[name](**options)
+    plugin = PLUGINS[name](**options)
     plugin.teacher = SimpleNamespace(heads={"token": None}, backbone=Blind())  # type: ignore[attr-defined]
 
     def guess(learner: Any, experience: Any, batch: Any) -> Output:
@@ -405,5 +405,5 @@ def features_of(learner: Any, data: Prepared, index: int) -> tuple[Tensor, Tenso
 def test_two_meanings_of_an_outside_word_are_refused() -> None:
     for first in TAUGHT:
         with pytest.raises(UserError, match="both say what an O of the new data means"):
-            Strategy({first: STRATEGIES[first](), "other": STRATEGIES["selftrain"]()})
+            Strategy({first: PLUGINS[first](), "other": PLUGINS["selftrain"]()})
         build_strategy({first: {}, "lwf": {}, "replay": {}, "imprint": {}}, "fine")
