@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -158,6 +160,18 @@ def spoil_a_step(learner: Learner, experience: int, step: int) -> None:
 
     setattr(learner, "training_step", spoil)  # noqa: B010
     setattr(learner, "optimizer_step", compare)  # noqa: B010
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Within it this package warns of nothing: what a promise provokes is not news to a reader."""
+    logger = logging.getLogger("cl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _standing(learner: Learner) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_resume_covers_all_that_was_ever_asked_for(cl_command: Run, folder: Path
 
 
 def test_run_goes_on_with_unfinished_cells_and_others(cl_command: Run, folder: Path) -> None:
-    (folder / "interrupted").write_text("1")
+    (folder / "interrupted").write_text("0")
     assert cl_command("run", "tiny.yaml", "run.dir=out", FRAGILE)[0] == 130
     (folder / "interrupted").unlink()
     code, output = cl_command("run", "tiny.yaml", "run.dir=out", FRAGILE, "seeds=[0, 1]")
