@@ -63,7 +63,7 @@ def test_plugin_is_the_one_of_the_notebook() -> None:
 def test_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With less to learn, and results elsewhere."""
     small = '"trainer.max_epochs=1", "stream.toy.num_train=30", "stream.toy.num_test=10", "wandb.mode=disabled"'
-    program = block("python", "EvaluationMatrix").replace('"trainer.max_epochs=4"', small)
+    program = block("python", "cl.load(").replace('"trainer.max_epochs=4"', small)
     program = program.replace('"runs/strengths"', repr(str(tmp_path / "strengths")))
     monkeypatch.chdir(ROOT)
     exec(compile(program, "README.md", "exec"), {})
