@@ -76,3 +76,15 @@ LINK = re.compile(r'\]\(([^)#]+)\)|src(?:set)?="([^"]+)"')
 @pytest.mark.parametrize("link", sorted({"".join(found) for found in LINK.findall(README)}))
 def test_links(link: str) -> None:
     assert link.startswith("https://") or (ROOT / link).exists()
+
+
+def test_rooms_are_as_contributing_says() -> None:
+    """The table names each room of the house; and the files that the life of a batch passes through are there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `([\w./]+)` \|", text, flags=re.MULTILINE))
+    rooms = {path.name + "/" for path in (ROOT / "cl").iterdir() if (path / "__init__.py").is_file()}
+    assert told == rooms | {"types.py", "cli.py"}
+    life = text.partition("## The life of a batch")[2].partition("\n## ")[0]
+    places = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", life)
+    assert len(places) > 10
+    assert [place for place in places if not (ROOT / "cl" / place).exists()] == []
