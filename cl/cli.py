@@ -24,6 +24,7 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Beat the YAML.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]
+Section = Annotated[str, typer.Argument(metavar="[SECTION]", help="Such as training or stream.toy.")]
 PluginName = Annotated[str, typer.Argument(metavar="[NAME]", help="A plugin, or the dotted path of one of yours.")]
 Only = Annotated[str, typer.Option(metavar="NAME,...", help="These strategies alone.")]
 Seeds = Annotated[str, typer.Option(metavar="K,...", help="These seeds alone.")]
@@ -140,6 +141,14 @@ def plugins(name: PluginName = "") -> None:
         show_plugin(name)
     else:
         list_plugins()
+
+
+@app.command()
+def config(section: Section = "") -> None:
+    """Every key of a config, or of a section: type, default, range and meaning."""
+    from cl.runs.inspection import show_keys
+
+    show_keys(section)
 
 
 @app.command()

@@ -20,128 +20,134 @@ from cl.training.checkpoint import Keep
 from cl.training.recipe import Training
 from cl.types import SPLITS
 
-Mode = Literal["online", "offline", "disabled", "shared"]
+Mode = Literal["online", "offline", "disabled"]
 
 
 @dataclass
 class RunConfig:
-    """Where results go.
-
-    `dir`: default `runs/<config name>`; `overwrite`: discard the cells that are asked for, if they are there;
-    `checkpoint_steps`: optimizer steps between two checkpoints, 0 for as often as costs 1 % of the time; `keep`: which
-    checkpoints of a finished cell stay: the final one, none, or all that end an experience.
-    """
+    """Where results go."""
 
     dir: str | None = None
+    """The run folder; null is runs/<name of the config>."""
     overwrite: bool = False
+    """Discard the cells that are asked for, if they are there, and start them anew."""
     checkpoint_steps: int = 0
+    """Optimizer steps between two checkpoints; 0 is as often as costs 1 % of the time."""
     keep: Keep = "final"
+    """Which checkpoints of a finished cell stay: the final one, none, or all that end an experience."""
 
 
 @dataclass
 class ToyConfig:
-    """The built-in stream: `domains` of sentiment (0 to 10), then `types` of entities one by one (0 to 6)."""
+    """The built-in stream: domains of sentiment, then types of entities one by one."""
 
     domains: int = 4
+    """Sentiment domains whose words conflict."""
     types: int = 3
+    """Entity types, each labelled alone."""
     num_train: int = 300
+    """Training examples of a domain; of a type so many times the number of types."""
     num_test: int = 200
+    """Test examples of an experience."""
 
 
 @dataclass
 class StreamConfig:
-    """The experiences.
-
-    `scenario`: toy, domain, class, task, a protocol (cfner, acl24), or the dotted path of a function that returns an
-    Avalanche scenario.
-    `corpora`: a mapping each, `name`, `kind`, `format`, `train`, `valid`, `test` and the reader's options;
-    `defaults` holds what they share, `root` the folder that their paths start from. `classes_per_experience`:
-    a number, or a list whose last number goes on. `class_order`: the classes as they arrive. `order`: the
-    experiences as they come, by name. `limit`: at most so many examples of a split in each experience.
-    `hold_out`: the share of train that stands in for a missing split, drawn class by class. `drop_overlap`: drop from
-    train and valid what stands in a test split, be it of another corpus. `seed` of all draws above; runs with other
-    `seeds` see the same data. Options that the scenario does not read are refused.
-    """
+    """The experiences. Options that the scenario does not read are refused."""
 
     scenario: str = "toy"
+    """toy, domain, class, task, a protocol (cfner, acl24), or the dotted path of a function that returns an Avalanche
+    scenario."""
     corpora: list[dict[str, Any]] = field(default_factory=list)
+    """A mapping each: name, kind, format, train, valid, test and the options of the reader."""
     defaults: dict[str, Any] = field(default_factory=dict)
+    """What all corpora share."""
     root: str | None = None
+    """The folder that the paths of corpora start from."""
     classes_per_experience: Any = None
+    """A number, or a list whose last number goes on."""
     class_order: list[str] = field(default_factory=list)
+    """The classes as they arrive; empty is an order drawn from the seed."""
     order: list[str] = field(default_factory=list)
+    """The experiences as they come, by name; empty is as the scenario makes them."""
     limit: dict[str, int] = field(default_factory=dict)
+    """At most so many examples of a split in each experience."""
     hold_out: dict[str, float] = field(default_factory=lambda: {"valid": 0.1, "test": 0.2})
+    """The share of train that stands in for a missing split, drawn class by class."""
     drop_overlap: bool = False
+    """Drop from train and valid what stands in a test split, be it of another corpus."""
     seed: int = 0
+    """Of all draws above. Runs with other seeds see the same data."""
     toy: ToyConfig = field(default_factory=ToyConfig)
 
 
 @dataclass
 class NetworkConfig:
-    """The network.
-
-    `backbone`: a hub id, a local folder, or `scratch`. `dropout`: replaces every rate of the backbone, null keeps
-    them. `max_length`: tokens an example, special ones included. `overflow`: what becomes of longer ones: cut drops
-    their end; split reads them in windows of that length, each of which counts as an example in batches and buffers.
-    The windows of a sentence share half their tokens: each word is labelled once, in the window that shows more of what
-    stands around it. Those of a text (kind sequence) all have its label in training; in scores their mean logits
-    decide. `pooling` of a sequence: mean or first. `head`: linear, or cosine: a learnt scale times the cosine of
-    feature and class.
+    """The network. With `overflow: split` each window counts as an example in batches and buffers. The windows of a
+    sentence share half their tokens: each word is labelled once, in the window that shows more of what stands around
+    it. Those of a text (kind sequence) all have its label in training; in scores their mean logits decide.
     """
 
     backbone: str = "scratch"
+    """A hub id, a local folder, or scratch: a small BERT with random weights."""
     dropout: float | None = None
+    """Replaces every dropout rate of the backbone; null keeps them."""
     max_length: int = 128
+    """Tokens of an example at most, special ones included."""
     overflow: Overflow = "cut"
+    """What becomes of longer ones: cut drops their end, split reads them in windows."""
     pooling: Pooling = "mean"
+    """The feature of a sequence: the mean over its tokens, or the first token's."""
     head: HeadType = "linear"
+    """linear; or cosine, a learnt scale times the cosine of feature and class."""
     trust_remote_code: bool = False
+    """Let transformers run code that comes with the backbone."""
     scratch: Scratch = field(default_factory=Scratch)
 
 
 @dataclass
 class EvaluateConfig:
-    """`split`: what scores are measured on, test; or valid, to choose options by: test is then never read.
-
-    `initial`: score every experience before any training, for forward transfer. `batch_size` a rank.
-    """
+    """What scores are measured on."""
 
     split: Literal["test", "valid"] = "test"
+    """test; or valid, to choose options by: test is then never read."""
     initial: bool = False
+    """Score every experience before any training too, for forward transfer."""
     batch_size: int = 64
+    """Examples of a batch on each rank."""
 
 
 @dataclass
 class WandbConfig:
-    """`mode`: online, offline, disabled, shared; null is online where a login is found, else offline.
-
-    `project`, `entity`, `tags`: where nothing is set here, W&B's own variables hold (`WANDB_PROJECT`, `WANDB_TAGS`, …);
-    without either the project is `cl`. `WANDB_RUN_GROUP` and `WANDB_NAME` replace the run folder's and the cell's name.
+    """Weights & Biases. Where nothing is set, W&B's own variables hold (`WANDB_PROJECT`, `WANDB_TAGS`, …); without
+    either the project is `cl`. `WANDB_RUN_GROUP` and `WANDB_NAME` replace the run folder's and the cell's name.
     """
 
     mode: Mode | None = None
+    """online, offline or disabled; null is online where a login is found, else offline."""
     project: str | None = None
+    """The project."""
     entity: str | None = None
+    """The team or user."""
     tags: list[str] = field(default_factory=list)
+    """Tags of each run."""
 
 
 @dataclass
 class Config:
-    """One question: a stream, a network, training, and named strategies × seeds.
-
-    `strategies`: name → {plugin: {option: value}}, the plugins in order; an empty mapping is
-    finetuning, the default. A plugin is a name of `cl plugins` or a dotted path. `trainer`: arguments of
-    `lightning.Trainer`, with the meaning that it documents; those that have no place here are refused.
-    """
+    """One question: a stream, a network, training, and named strategies × seeds."""
 
     run: RunConfig = field(default_factory=RunConfig)
     seeds: list[int] = field(default_factory=lambda: [0])
+    """One run of each strategy a seed: of weights, order of examples, draws of plugins."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     strategies: dict[str, Any] = field(default_factory=dict)
+    """name → {plugin: {option: value}}, the plugins in order; an empty mapping is finetuning, the default. A plugin is
+    a name of `cl plugins` or a dotted path."""
     training: Training = field(default_factory=Training)
     trainer: dict[str, Any] = field(default_factory=dict)
+    """Arguments of lightning.Trainer, with the meaning that it documents; those that have no place here are refused."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 

@@ -51,9 +51,13 @@ class Scratch:
     """The size of a `scratch` backbone: a small BERT with random weights and a vocabulary from the stream."""
 
     hidden: int = 128
+    """Width; a multiple of heads."""
     layers: int = 2
+    """Transformer layers."""
     heads: int = 4
+    """Attention heads."""
     vocabulary: int = 4000
+    """Word pieces at most."""
 
 
 class Backbone(nn.Module):

@@ -34,7 +34,7 @@ from cl.reporting.heatmap import matrix_chart
 from cl.system.files import write_text
 
 log = logging.getLogger(__name__)
-Mode = Literal["online", "offline", "disabled", "shared"]
+Mode = Literal["online", "offline", "disabled"]
 PROJECT = "cl"
 OVERRULED = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_DIR")
 LIMITS = {"init_timeout": 20.0, "finish_timeout": 30.0}  # seconds; WANDB_INIT_TIMEOUT, WANDB_FINISH_TIMEOUT
@@ -78,8 +78,8 @@ class WandbSink:
     def catch_up(self, matrix: EvaluationMatrix) -> None:
         """Log what is on disk already: the rows of the run's log, and those of R."""
         with self._safely() as logger:
-            if logger is None or self.log is None or logger.experiment.settings.mode == "shared":
-                return  # (a shared run numbers its rows itself)
+            if logger is None or self.log is None:
+                return
             moments: defaultdict[int, list[Any]] = defaultdict(list)
             for moment in read_rows(self.log):
                 moments[moment[0]].append(moment)
@@ -230,7 +230,7 @@ def choose_mode(mode: Mode | None) -> Mode:
     if asked == "disabled":
         return "disabled"
     if logged_in():
-        return "shared" if asked == "shared" else "online"
+        return "online"
     if mode is not None:
         log.warning("W&B cannot be %s without a login (`wandb login`): the run is offline", mode)
     return "offline"

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.config import Config, completed
+from cl.config.describe import describe
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
@@ -145,6 +146,14 @@ def list_plugins() -> None:
         options = ", ".join(f"{f.name}={f.default}" for f in fields(plugin) if f.init)
         table.add_row(name, first_sentence(plugin.__doc__), plugin.paper, options)
     Console().print("finetune: no plugin; the lower bound", table)
+
+
+def show_keys(section: str = "") -> None:
+    """Every key of a configuration, or of a section: type, default, range and meaning."""
+    table = Table("key", "type", "default", "range", "meaning", box=None)
+    for key in describe(section):
+        table.add_row(*map(Text, key))
+    _console().print(table)
 
 
 def show_plugin(name: str) -> None:

@@ -13,31 +13,34 @@ from cl.models.network import Network
 
 @dataclass
 class Training:
-    """How each experience is trained.
-
-    `batch_size`: examples in a *global* batch, over all ranks and accumulated micro-batches; `batch_tokens`: in place
-    of it as many examples of like length as make up so many tokens, where lengths differ much. `shuffle`: false takes
-    examples in the order of the data. `optimizer`: adamw, or sgd with `momentum`. `learning_rate`,
-    `head_learning_rate` for the heads where it differs, `later_learning_rate` for all after the first experience where
-    it differs; `weight_decay` on matrices alone. `warmup`: share of an experience's steps over which the rate rises
-    from 0; `schedule`: then constant, linear to 0, or drop: in the first experience a fifth of it in the second half.
-    `patience`: stop after that many epochs without a better validation score (null: never); `keep_best`: go on
-    with the weights of the best epoch on validation. The optimizer starts anew with each experience.
-    """
+    """How each experience is trained. The optimizer starts anew with each of them."""
 
     batch_size: int = 16
+    """Examples in a global batch, over all ranks and accumulated micro-batches."""
     batch_tokens: int | None = None
+    """In place of it: as many examples of like length as make up so many tokens, where lengths differ much."""
     shuffle: bool = True
+    """false takes examples in the order of the data."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """adamw, or sgd with momentum."""
     momentum: float = 0.9
+    """Of sgd."""
     learning_rate: float = 5e-5
+    """The rate at its height."""
     head_learning_rate: float | None = None
+    """That of the heads, where it differs."""
     later_learning_rate: float | None = None
+    """That of all after the first experience, where it differs."""
     weight_decay: float = 0.01
+    """Of matrices alone."""
     warmup: float = 0.0
+    """The share of an experience's steps over which the rate rises from 0."""
     schedule: Literal["constant", "linear", "drop"] = "constant"
+    """Then constant, linear to 0, or drop: in the first experience a fifth of it in the second half."""
     patience: int | None = None
+    """Stop an experience after so many epochs without a better validation score; null is never."""
     keep_best: bool = False
+    """Go on with the weights of the best epoch on validation."""
 
     def rates(self, experience: int) -> tuple[float, float]:
         """The learning rates of the backbone and of the heads in an experience."""

@@ -91,7 +91,6 @@ def test_the_mode_never_asks_for_a_login(monkeypatch, tmp_path):
         assert choose_mode("online") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert choose_mode(None) == choose_mode("online") == "online"
-    assert choose_mode("shared") == "shared"
     assert choose_mode("offline") == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert choose_mode(None) == "disabled"
