@@ -242,7 +242,7 @@ class Step:
         """This share of the mean of `values` (`[B]`, one an example) over the global batch; without targets, 0."""
         here = torch.zeros_like(values)
         for output in self.outputs.values():
-            here[output.targets.rows] = 1.0  # no ghost
+            here[output.targets.rows] = 1.0  # no placeholder
         return (here * values).sum() / max(1, sum(examples for examples, _ in self.batch.counts.values()))
 
     def share(self, penalty: Tensor) -> Tensor:

@@ -24,12 +24,14 @@ def count(data: Dataset) -> Counts:
     return {"sequence": (len(data) - token[0], int(valid.sum()) - token[1]), "token": token}
 
 
-def collate(data: Dataset, learnt: int, *, training: bool, counts: Counts | None = None, ghost: bool = False) -> Batch:
+def collate(
+    data: Dataset, learnt: int, *, training: bool, counts: Counts | None = None, placeholder: bool = False
+) -> Batch:
     """All of `data` as one batch, padded to its longest example.
 
     `learnt`: the experience up to which the heads have grown. `training`: an old example's `O` leaves out the
     entity types that its labels never told of. `counts`: of the global batch (default: of this one).
-    `ghost`: the examples pass through the network and have no target, so that a rank whose share of the
+    `placeholder`: the examples pass through the network and have no target, so that a rank whose share of the
     global batch is empty still takes part.
     """
     store = data.store
@@ -40,7 +42,7 @@ def collate(data: Dataset, learnt: int, *, training: bool, counts: Counts | None
     input_ids[mask] = store.ids[tokens].long()
     words, owner = ragged(store.word_offsets, data.rows)
     positions = store.starts[words].long()
-    keep = torch.zeros_like(positions, dtype=torch.bool) if ghost else positions >= 0
+    keep = torch.zeros_like(positions, dtype=torch.bool) if placeholder else positions >= 0
     of_token = store.is_token[data.rows[owner]]
     targets = {}
     for kind in (kind for kind in KINDS if kind in store.num_columns[learnt]):
@@ -104,15 +106,15 @@ def _weights(first: Targets, second: Targets) -> Tensor | None:
 
 def _candidates(data: Dataset, kind: Kind, rows: Tensor, labels: Tensor, learnt: int, training: bool) -> Tensor | None:
     store, width = data.store, data.store.num_columns[learnt][kind]
-    own = [span for span in store.own if span is not None]
-    old = training & (kind == "token") & (data.table != learnt) & (data.table < len(store.own))
+    own = [span for span in store.private_columns if span is not None]
+    old = training & (kind == "token") & (data.table != learnt) & (data.table < len(store.private_columns))
     if not own and not old.any():
         return None
     columns = torch.arange(width)
-    spans = torch.tensor([span or (0, width) for span in store.own])[data.experience[rows]]
+    spans = torch.tensor([span or (0, width) for span in store.private_columns])[data.experience[rows]]
     candidates = (columns >= spans[:, :1]) & (columns < spans[:, 1:])
     if old.any():
-        told = store.told[data.experience[rows], :width]
+        told = store.labelled_columns[data.experience[rows], :width]
         outside = labels == 0  # O arrives first in a head that experiences share
         candidates &= told | ~(old[rows] & outside)[:, None]
     return candidates

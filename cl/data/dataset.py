@@ -29,9 +29,9 @@ class Store:
     `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `tables[e]` `[raw labels]` gives
     the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
-    `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `told[e]` bool `[columns]`: those that
-    the labels of `e` tell of. `own[e]`: the columns (from, to) that are the only candidates for an example of
-    `e`, or None. `splits[e, name]`: rows, those of a text together. `cut`, `lost`, `apart` `[texts]`: as in
+    `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `labelled_columns[e]` bool `[columns]`: those
+    that the labels of `e` tell of. `private_columns[e]`: the columns (from, to) that are the only candidates for an
+    example of `e`, or None. `splits[e, name]`: rows, those of a text together. `cut`, `lost`, `apart` `[texts]`: as in
     `Encoded`.
     """
 
@@ -44,8 +44,8 @@ class Store:
     is_token: Tensor
     tables: Tensor
     num_columns: tuple[dict[Kind, int], ...]
-    told: Tensor
-    own: tuple[tuple[int, int] | None, ...]
+    labelled_columns: Tensor
+    private_columns: tuple[tuple[int, int] | None, ...]
     pad: int
     splits: dict[tuple[int, SplitName], Tensor]
     cut: Tensor
@@ -78,8 +78,8 @@ class Store:
             is_token=torch.tensor([part.kind == "token" for part in every for _ in range(len(part.encoded))]),
             tables=_tables(experiences, columns, raw),
             num_columns=tuple({kind: len(names) for kind, names in seen.items()} for seen in columns),
-            told=_told(experiences, columns[-1]),
-            own=tuple(_own(e, seen) for e, seen in zip(experiences, columns, strict=True)),
+            labelled_columns=_labelled_columns(experiences, columns[-1]),
+            private_columns=tuple(_private_columns(e, seen) for e, seen in zip(experiences, columns, strict=True)),
             pad=encoder.tokenizer.pad_token_id or 0,
             splits={
                 (e.index, name): parts[id(e.split(name).examples)].rows(e.split(name).indices)
@@ -91,9 +91,9 @@ class Store:
             apart=_cat([e.apart for e in encodings]),
         )
 
-    def own_spans(self, kind: Kind, before: int) -> list[tuple[int, int]]:
+    def private_spans(self, kind: Kind, before: int) -> list[tuple[int, int]]:
         """The private columns of each experience of a kind before one; empty where columns are shared."""
-        found = [(e, span) for e, span in enumerate(self.own[:before]) if span is not None]
+        found = [(e, span) for e, span in enumerate(self.private_columns[:before]) if span is not None]
         return [span for e, span in found if bool(self.is_token[self.splits[e, "train"][0]]) == (kind == "token")]
 
     def warnings(self) -> list[str]:
@@ -173,8 +173,8 @@ class Dataset:
 
         Where candidates are an experience's own, its labels stay its own.
         """
-        shared = torch.tensor([span is None for span in self.store.own])[self.experience]
-        everything = len(self.store.own) + experience
+        shared = torch.tensor([span is None for span in self.store.private_columns])[self.experience]
+        everything = len(self.store.private_columns) + experience
         return replace(self, table=torch.where(shared, everything, self.table))
 
     def labels(self) -> tuple[Tensor, Tensor]:
@@ -188,7 +188,7 @@ class Dataset:
         """
         columns, owner = self.labels()
         of_token = self.store.is_token[self.rows][owner]
-        outside = torch.tensor([span[0] if span else 0 for span in self.store.own])[self.experience][owner]
+        outside = torch.tensor([span[0] if span else 0 for span in self.store.private_columns])[self.experience][owner]
         local = columns - outside
         group = torch.where(of_token & (local > 0), outside + (local + 1) // 2 * 2 - 1, columns)  # I-x counts as B-x
         frequency = torch.bincount(group)
@@ -276,16 +276,16 @@ def _tables(
     return torch.tensor(own + seen)
 
 
-def _told(experiences: Sequence[Experience], columns: dict[Kind, tuple[str, ...]]) -> Tensor:
+def _labelled_columns(experiences: Sequence[Experience], columns: dict[Kind, tuple[str, ...]]) -> Tensor:
     width = max(map(len, columns.values()))
-    told = torch.zeros(len(experiences), width, dtype=torch.bool)
+    labelled_columns = torch.zeros(len(experiences), width, dtype=torch.bool)
     for experience in experiences:
         names = columns[experience.kind]
-        told[experience.index, [names.index(name) for name in experience.columns]] = True
-    return told
+        labelled_columns[experience.index, [names.index(name) for name in experience.columns]] = True
+    return labelled_columns
 
 
-def _own(experience: Experience, columns: dict[Kind, tuple[str, ...]]) -> tuple[int, int] | None:
+def _private_columns(experience: Experience, columns: dict[Kind, tuple[str, ...]]) -> tuple[int, int] | None:
     if experience.candidates == "seen":
         return None
     first = columns[experience.kind].index(experience.columns[0])

@@ -37,8 +37,14 @@ class TrainLoader:
             for turn in range(self.accumulate):
                 part = turn * self.num_ranks + self.rank
                 mine = share(indices, part, num_parts)
-                ghost = not len(mine)
-                batch = collate(data[indices[:1] if ghost else mine], learnt, training=True, counts=counts, ghost=ghost)
+                placeholder = not len(mine)
+                batch = collate(
+                    data[indices[:1] if placeholder else mine],
+                    learnt,
+                    training=True,
+                    counts=counts,
+                    placeholder=placeholder,
+                )
                 yield replace(batch, part=part, num_parts=num_parts)
 
 

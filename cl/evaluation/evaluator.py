@@ -40,9 +40,9 @@ class Evaluator:
         classes seen share their texts: each text passes through the network once. `learnt`: the newest experience,
         whose types and those before it are entities; words of others count as outside.
         """
-        shared = [e for e in which if self.store.own[e] is None]
+        shared = [e for e in which if self.store.private_columns[e] is None]
         groups = [shared] if shared else []
-        groups += [[e] for e in which if self.store.own[e] is not None]
+        groups += [[e] for e in which if self.store.private_columns[e] is not None]
         counts: dict[int, Tensor] = {}
         predicted = torch.full((len(self.store.labels),), -1)
         for group in groups:
@@ -61,7 +61,8 @@ class Evaluator:
     def measurable(self, experience: int, learnt: int) -> bool:
         """Whether an experience can be scored: its head exists, and its private columns have arrived."""
         kind = self.experiences[experience].kind
-        return kind in self.store.num_columns[learnt] and (self.store.own[experience] is None or experience <= learnt)
+        shared = self.store.private_columns[experience] is None
+        return kind in self.store.num_columns[learnt] and (shared or experience <= learnt)
 
     def pooled(self, counts: dict[int, Tensor]) -> dict[str, float]:
         """Scores over several experiences together, their counts added up: `accuracy`, `micro_f1`, …
@@ -142,10 +143,10 @@ class Evaluator:
         rows = rows[seen[rows]]
         words, owner = ragged(self.store.word_offsets, rows)
         gold = self.store.tables[e, self.store.labels[words].long()]
-        outside = (self.store.own[e] or (0, 0))[0]  # what was cut off at the length limit was not found
+        outside = (self.store.private_columns[e] or (0, 0))[0]  # what was cut off at the length limit was not found
         found = torch.where(predicted[words] < 0, outside, predicted[words])
         full = gold  # what a word is, in the columns of every type seen so far
-        if self.store.own[e] is None:
+        if self.store.private_columns[e] is None:
             full = self.store.tables[len(self.experiences) + max(e, learnt), self.store.labels[words].long()]
         errors = error_counts(found, gold, full == outside, outside, self._tags(e))
         sentence = self.store.is_first[rows].cumsum(0)[owner]

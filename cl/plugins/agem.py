@@ -31,7 +31,7 @@ class AGEM(Remembering):
         if not len(self.buffer):
             return gradients
         parameters = parameters_of(learner.network)
-        loss = learner.step_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
+        loss = learner.forward_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
         found = torch.autograd.grad(loss, list(parameters.values()))
         reference = learner.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
         dot = inner(gradients, reference)

@@ -42,13 +42,13 @@ class Learner(Protocol):
     def sum(self, tensors: Gradients) -> Gradients:
         """Each tensor summed over ranks."""
 
-    def each(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
+    def batches_of(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
         """This rank's share of `data` in batches on the device, without duplicates, longest first."""
 
-    def extend(self, batch: Batch, data: Dataset) -> Batch:
+    def with_examples(self, batch: Batch, data: Dataset) -> Batch:
         """`batch` and this share of `data`; `data` is what all shares together add to the global batch."""
 
-    def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
+    def forward_on(self, data: Dataset, batch: Batch | None = None) -> Step:
         """A forward pass over this share of `data`, all of which is a global batch of its own.
 
         Shares as those of `batch`, for a loss term; or one a rank and without autocast (None), for gradients that

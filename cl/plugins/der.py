@@ -33,7 +33,7 @@ class DER(Remembering):
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         if not len(self.buffer):
             return None
-        drawn = learner.step_on(self.draw(learner, "logits"), step.batch)
+        drawn = learner.forward_on(self.draw(learner, "logits"), step.batch)
         return self.strength * drawn.mean(self.distance, list(self.words))
 
     def distance(self, kind: Kind, output: Output) -> Tensor:
@@ -76,7 +76,7 @@ class DER(Remembering):
         logits = torch.zeros(len(words), head.num_columns, dtype=head.logit_dtype)
         learner.network.eval()
         with torch.no_grad():
-            for batch in learner.each(data, self.batch_size):
+            for batch in learner.batches_of(data, self.batch_size):
                 output = learner.network(batch)[kind]
                 logits[torch.searchsorted(words, output.targets.words.cpu())] = output.raw.cpu()
         learner.network.train()
@@ -98,5 +98,5 @@ class DERPlusPlus(DER):
         dark = super().loss(learner, step)
         if dark is None:
             return None
-        drawn = learner.step_on(self.draw(learner, "labels"), step.batch)
+        drawn = learner.forward_on(self.draw(learner, "labels"), step.batch)
         return dark + self.label_strength * drawn.mean(lambda kind, output: cross_entropy(output))

@@ -34,7 +34,7 @@ class ERACE(Replay):
     def narrowed(self, learner: Learner, batch: Batch, kind: Kind, targets: Targets) -> Targets:
         """The targets of the current experience with its own classes as candidates, others as they are."""
         now = learner.experience.index
-        told = learner.store.told[now, : learner.store.num_columns[now][kind]].to(batch.row.device)
+        told = learner.store.labelled_columns[now, : learner.store.num_columns[now][kind]].to(batch.row.device)
         candidates = told | (batch.experience[targets.rows] != now).unsqueeze(1)
         return replace(
             targets, candidates=candidates if targets.candidates is None else candidates & targets.candidates

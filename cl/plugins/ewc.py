@@ -58,7 +58,7 @@ class EWC(Anchored):
         if self.decay is None:
             self.anchor.add(fisher, now)
         else:
-            self.anchor.move(fisher, now, self.decay)
+            self.anchor.replace(fisher, now, self.decay)
 
 
 def _drawn(logits: Tensor, chance: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class GEM(Remembering):
     def reference(self, learner: Learner, data: Dataset) -> Gradients:
         """The gradient of the mean loss on `data`, by the name of every trained parameter."""
         parameters = parameters_of(learner.network)
-        loss = learner.step_on(data).mean(lambda kind, output: cross_entropy(output))
+        loss = learner.forward_on(data).mean(lambda kind, output: cross_entropy(output))
         return learner.sum(dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True)))
 
 

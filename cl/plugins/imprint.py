@@ -42,7 +42,7 @@ def imprint(learner: Learner, experience: Experience, num_old: int) -> None:
     was_training = learner.network.training
     learner.network.eval()
     with torch.no_grad():
-        for batch in learner.each(learner.store.dataset(experience.index, "valid"), BATCH_SIZE):
+        for batch in learner.batches_of(learner.store.dataset(experience.index, "valid"), BATCH_SIZE):
             output = learner.network(batch)[experience.kind]
             labels = output.targets.labels
             sums.index_add_(0, labels, normalize(output.features, dim=1).to(sums.dtype))
@@ -50,7 +50,7 @@ def imprint(learner: Learner, experience: Experience, num_old: int) -> None:
     learner.network.train(was_training)
     found = learner.sum({"sums": sums, "counts": counts})
     rows = head.weight.data
-    first = (learner.store.own[experience.index] or (0, 0))[0]  # O, then B-x and I-x in turn
+    first = (learner.store.private_columns[experience.index] or (0, 0))[0]  # O, then B-x and I-x in turn
     norm = rows[experience.kind == "token" : num_old].norm(dim=1).mean()
     for column in range(num_old, len(rows)):
         if found["counts"][column]:

@@ -25,4 +25,4 @@ class L2(Anchored):
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         now = copies(parameters_of(learner.network))
-        self.anchor.move({name: torch.ones_like(p) for name, p in now.items()}, now, decay=0.0)
+        self.anchor.replace({name: torch.ones_like(p) for name, p in now.items()}, now, decay=0.0)

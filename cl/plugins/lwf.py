@@ -38,7 +38,7 @@ class LwF(Taught):
         old = self.old_logits(learner, step.batch)
 
         def distance(kind: Kind, output: Output) -> Tensor:
-            spans = learner.store.own_spans(kind, step.experience.index) or [(0, old[kind].shape[1])]
+            spans = learner.store.private_spans(kind, step.experience.index) or [(0, old[kind].shape[1])]
             each = [distillation(output.raw[:, a:b], old[kind][:, a:b], self.temperature) for a, b in spans]
             return torch.stack(each).sum(0)
 

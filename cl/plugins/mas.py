@@ -38,4 +38,4 @@ class MAS(Anchored):
 
         omega = per_example(learner, chosen, squared_norm, add_magnitude)
         omega = {name: o / len(chosen) for name, o in omega.items()}
-        self.anchor.move(omega, copies(parameters_of(learner.network)))
+        self.anchor.replace(omega, copies(parameters_of(learner.network)))

@@ -23,4 +23,4 @@ class Replay(Remembering):
     paper: ClassVar[str] = "Chaudhry et al., 2019: On tiny episodic memories in continual learning"
 
     def on_batch(self, learner: Learner, batch: Batch) -> Batch:
-        return learner.extend(batch, self.draw(learner, "replay")) if len(self.buffer) else batch
+        return learner.with_examples(batch, self.draw(learner, "replay")) if len(self.buffer) else batch

@@ -59,7 +59,7 @@ class SI(Anchored):
         now = copies(parameters_of(learner.network))
         way = {name: at_least_float32(p - self.start[name].to(p.device)) for name, p in now.items()}
         omega = {name: (path / (way[name] ** 2 + self.damping)).clamp(min=0) for name, path in self.path.items()}
-        self.anchor.move(omega, now)
+        self.anchor.replace(omega, now)
         self.path, self.start, self._step = {}, {}, {}
 
 

@@ -126,7 +126,7 @@ class CellRun:
         """Writes a checkpoint, inside an experience with what its `training` needs."""
         learner = self.learner
         if training is not None:
-            learner.cost.train_seconds += learner.lap()
+            learner.cost.train_seconds += learner.elapsed()
             self._note_initial()
         state = {
             "learner": learner.state(),

@@ -28,7 +28,7 @@ from cl.testing.tiny import (
     train,
 )
 from cl.testing.watching import (
-    Deaf,
+    IgnoreSignals,
     Scaled,
     Watched,
     halve_passes,
@@ -237,10 +237,10 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
         if not saved:
             saved.append(through_a_file({"learner": stopped.state(), "training": training}))
 
-    fit(stopped, config, callbacks=[Checkpointer(save, 2, Deaf(), None, None)])
+    fit(stopped, config, callbacks=[Checkpointer(save, 2, IgnoreSignals(), None, None)])
     resumed = fresh_learner(config, data)
     resumed.restore(saved[0]["learner"])
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
     assert_same(straight.weights, resumed.network.state_dict())
     assert_same(straight.plugins, resumed.strategy.state_dict())
     assert straight.rows[-1] == resumed.row, "the scores differ"

@@ -82,7 +82,7 @@ class Watched(Strategy):
                 assert not any(p.requires_grad for p in network.parameters()), f"{f.name} has gradients"
 
 
-class Deaf(StopRequest):
+class IgnoreSignals(StopRequest):
     """Leaves the signals of the process alone."""
 
     def take_over(self) -> None:
@@ -125,7 +125,7 @@ def _padded(batch: Batch) -> Batch:
 
 def halve_passes(learner: Learner) -> None:
     """Halves the batches in which a learner looks back at data."""
-    each = learner.each
+    each = learner.batches_of
 
     def halved(data: Any, batch_size: int) -> Any:
         return each(data, max(1, batch_size // 2))

@@ -151,17 +151,17 @@ class Learner(LightningModule):
         if not self.num_steps:
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
-                self.cost.evaluate_seconds += self.lap()
+                self.cost.evaluate_seconds += self.elapsed()
             self.strategy.before_experience(self, self.experience)
-            self.cost.plugin_seconds += self.lap()
+            self.cost.plugin_seconds += self.elapsed()
 
     def on_train_end(self) -> None:
-        self.cost.train_seconds += self.lap()
+        self.cost.train_seconds += self.elapsed()
         self._tell_of_skipped_steps()
         self.strategy.after_experience(self, self.experience)
-        self.cost.plugin_seconds += self.lap()
+        self.cost.plugin_seconds += self.elapsed()
         self.row, self.pooled = self.evaluate("test")
-        self.cost.evaluate_seconds += self.lap()
+        self.cost.evaluate_seconds += self.elapsed()
         self.cost.num_steps = self.num_steps
 
     # -------------------------------------------------------------------------------------------- a step
@@ -255,7 +255,7 @@ class Learner(LightningModule):
         counts: dict[int, Tensor] = {}
         for network, of_network in by_network.items():
             counts |= self.evaluator.counts(
-                network, of_network, split, lambda data: self.each(data, self.evaluate_batch_size), learnt
+                network, of_network, split, lambda data: self.batches_of(data, self.evaluate_batch_size), learnt
             )
         counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
         row: Row = [None] * len(self.evaluator.experiences)
@@ -280,17 +280,17 @@ class Learner(LightningModule):
             summed |= {n: part.view_as(t).to(t.device) for (n, t), part in zip(mine.items(), parts, strict=True)}
         return summed
 
-    def each(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
+    def batches_of(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
         learnt, trainer = self.experience.index, self.trainer
         loader = PassLoader(data, learnt, batch_size=batch_size, rank=trainer.global_rank, num_ranks=trainer.world_size)
         with trainer.precision_plugin.forward_context():
             for batch in loader:
                 yield batch.to(self.device)
 
-    def extend(self, batch: Batch, data: Dataset) -> Batch:
+    def with_examples(self, batch: Batch, data: Dataset) -> Batch:
         return concat(batch, self._share(data, batch.part, batch.num_parts))
 
-    def step_on(self, data: Dataset, batch: Batch | None = None) -> Step:
+    def forward_on(self, data: Dataset, batch: Batch | None = None) -> Step:
         part, num_parts = (
             (self.global_rank, self.trainer.world_size) if batch is None else (batch.part, batch.num_parts)
         )
@@ -303,9 +303,9 @@ class Learner(LightningModule):
 
     def _share(self, data: Dataset, part: int, num_parts: int) -> Batch:
         mine = share(torch.arange(len(data)), part, num_parts)
-        ghost = not len(mine)
-        chosen = data[:1] if ghost else data[mine]
-        batch = collate(chosen, self.experience.index, training=True, counts=count(data), ghost=ghost)
+        placeholder = not len(mine)
+        chosen = data[:1] if placeholder else data[mine]
+        batch = collate(chosen, self.experience.index, training=True, counts=count(data), placeholder=placeholder)
         return replace(batch, part=part, num_parts=num_parts).to(self.device)
 
     def _gradients(self) -> dict[str, Tensor]:
@@ -346,7 +346,7 @@ class Learner(LightningModule):
         for sink in self.sinks:
             sink(self.experience.index, self.epoch, self.total_steps, values)
 
-    def lap(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since the last call, or since training started."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

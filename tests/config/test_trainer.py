@@ -26,7 +26,7 @@ from cl.config.trainer import (
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.streams import build_stream
 from cl.testing.tiny import STREAMS, assert_same, configured, fit, fresh_learner, train
-from cl.testing.watching import Deaf, through_a_file
+from cl.testing.watching import IgnoreSignals, through_a_file
 from cl.training.callbacks import BestEpoch, Checkpointer
 from cl.training.learner import Learner
 from cl.types import UserError
@@ -300,11 +300,11 @@ def test_a_limited_experience_goes_on_as_if_never_stopped(ten_batches: Prepared,
     def save(training: dict[str, Any]) -> None:
         saved.append(through_a_file({"learner": straight.state(), "training": training}))
 
-    fit(straight, config, callbacks=[Checkpointer(save, 5, Deaf(), None, None)])
+    fit(straight, config, callbacks=[Checkpointer(save, 5, IgnoreSignals(), None, None)])
     resumed = fresh_learner(config, ten_batches)
     resumed.restore(saved[0]["learner"])
     assert resumed.num_steps == 5
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
     assert resumed.num_steps == straight.num_steps == straight.plan.num_steps
     assert_same(straight.network.state_dict(), resumed.network.state_dict())
     assert any(

@@ -28,7 +28,7 @@ class DetachedPenalty(EWC):
 class BatchMeanFisher(EWC):
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         fisher = {name: torch.zeros_like(p) for name, p in parameters_of(learner.network).items()}
-        for batch in learner.each(learner.store.dataset(experience.index, "train"), batch_size=8):
+        for batch in learner.batches_of(learner.store.dataset(experience.index, "train"), batch_size=8):
             loss = torch.stack([cross_entropy(output).sum() for output in learner.network(batch).values()]).sum()
             for name, gradient in zip(fisher, torch.autograd.grad(loss, list(_trained(learner))), strict=True):
                 fisher[name] += gradient**2 / len(batch)

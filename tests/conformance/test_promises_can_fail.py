@@ -89,7 +89,7 @@ class MeanOfBatches(Pulls):
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         super().after_experience(learner, experience)
-        batches = learner.each(learner.store.dataset(experience.index, "train"), 4)
+        batches = learner.batches_of(learner.store.dataset(experience.index, "train"), 4)
         means = [cross_entropy(output).mean() for b in batches for output in learner.network(b).values() if len(b)]
         self.level = float(torch.stack(means).detach().square().mean())
 

@@ -164,7 +164,7 @@ def test_weights_of_all_shares_add_up_to_one(num_parts: int) -> None:
     plan = ExperienceData(data, 1, batch_size=4, max_epochs=2, seed=0)
     loaders = [TrainLoader(plan, accumulate=1, rank=r, num_ranks=num_parts) for r in range(num_parts)]
     for shares in zip(*loaders, strict=True):
-        assert [len(s) > 0 for s in shares] == [True] * num_parts, "an empty share takes part with a ghost"
+        assert [len(s) > 0 for s in shares] == [True] * num_parts, "an empty share takes part with a placeholder"
         total = sum(s.weight(kind) * len(s.targets[kind]) for s in shares for kind in s.targets)
         assert total == pytest.approx(1.0)
         examples = {kind: sum(len(s.targets[kind].rows.unique()) for s in shares) for kind in shares[0].targets}
@@ -173,11 +173,11 @@ def test_weights_of_all_shares_add_up_to_one(num_parts: int) -> None:
             assert of_kind == pytest.approx(number / sum(examples.values()))
 
 
-def step_of_three(ghost: bool = False, num_parts: int = 1) -> Step:
-    """A step of three sentences that nothing was asked of; a ghost has no target."""
+def step_of_three(placeholder: bool = False, num_parts: int = 1) -> Step:
+    """A step of three sentences that nothing was asked of; a placeholder has no target."""
     experience, *_ = by_corpus([Corpus("b", "token", dict.fromkeys(SPLITS, NER))])
     data = store_of([experience]).dataset(0, "train")
-    batch = replace(collate(data, 0, training=True, ghost=ghost), num_parts=num_parts)
+    batch = replace(collate(data, 0, training=True, placeholder=placeholder), num_parts=num_parts)
     targets = batch.targets["token"]
     logits = torch.zeros(len(targets), 5)
     return Step(experience, batch, {"token": Output(logits, logits, logits, targets)})
@@ -190,7 +190,7 @@ def test_a_penalty_is_dealt_out() -> None:
 def test_a_mean_of_examples_is_over_those_with_targets() -> None:
     values = torch.tensor([1.0, 2.0, 6.0])
     assert float(step_of_three().mean_of_examples(values)) == 3.0
-    assert float(step_of_three(ghost=True).mean_of_examples(values)) == 0.0
+    assert float(step_of_three(placeholder=True).mean_of_examples(values)) == 0.0
 
 
 def test_a_limit_of_steps_ends_an_experience() -> None:

@@ -55,7 +55,7 @@ def test_lwf_distils_the_old_columns_of_each_valid_target(prepared: Get, own: Pr
     teacher: Any = learner.strategy.plugins["lwf"].teacher  # type: ignore[attr-defined]
     kind = data.stream[2].kind
     known = learner.store.num_columns[1][kind]
-    spans = [span for span in learner.store.own[:2] if span is not None] or [(0, known)]
+    spans = [span for span in learner.store.private_columns[:2] if span is not None] or [(0, known)]
     assert known < step.outputs[kind].raw.shape[1] or stream != "token"
     student, old = step.outputs[kind].raw, teacher(step.batch)[kind].raw
     assert old.shape[1] == known
@@ -129,7 +129,7 @@ def test_replayed_examples_are_asked_for(prepared: Get, stream: str) -> None:
     learner.begin(prepared(stream).stream[2])
     plugin = learner.strategy.plugins["lwf"]
     assert isinstance(plugin, Taught)
-    batch = learner.strategy.on_batch(learner, next(learner.each(learner.store.dataset(2, "train"), 4)))
+    batch = learner.strategy.on_batch(learner, next(learner.batches_of(learner.store.dataset(2, "train"), 4)))
     assert len(batch) == 9
     said = plugin.old_logits(learner, batch)
     for kind, output in plugin.ask(batch).items():

@@ -72,7 +72,7 @@ def test_loss_is_the_mean_at_the_perturbed_embeddings(prepared: Get, stream: str
 
 def test_an_example_without_a_target_is_not_moved(prepared: Get) -> None:
     learner = train(prepared("sequence"), configured("sequence", {}), num_experiences=1).learner
-    step = passed(learner, 0, 1, ghost=True)
+    step = passed(learner, 0, 1, placeholder=True)
     assert not FGM().perturbation(learner, step).any()  # type: ignore[arg-type]
     assert float(FGM().loss(learner, step)) == 0.0  # type: ignore[arg-type]
 

@@ -55,8 +55,8 @@ def test_a_pass_a_batch_is_a_pass_an_example(prepared: Get, stream: str, head: A
     data = learner.store.dataset(1, "train")
     for value, add in ((cross_entropy, add_square), (squared_norm, add_magnitude)):
         some, others = (
-            by_layer(learner.network, learner.each(data, 7), value, add),
-            by_pass(learner.network, learner.each(data, 1), value, add),
+            by_layer(learner.network, learner.batches_of(data, 7), value, add),
+            by_pass(learner.network, learner.batches_of(data, 1), value, add),
         )
         assert_same(some, others, 1e-7 * max(float(other.max()) for other in others.values()))
         assert all(not tensor.requires_grad for tensor in some.values())
@@ -93,7 +93,7 @@ def test_backbones_of_other_makes(prepared: Get, name: str, monkeypatch: pytest.
     monkeypatch.setattr(per_example, "by_pass", lambda *a: passes.append(a) or by_pass(*a))
     chosen = data.evaluator.store.dataset(0, "train")[:5]
     found = per_example.per_example(learner, chosen, cross_entropy, add_square)
-    expected = by_pass(learner.network, learner.each(chosen, 1), cross_entropy, add_square)
+    expected = by_pass(learner.network, learner.batches_of(chosen, 1), cross_entropy, add_square)
     assert_same(found, expected, 1e-7 * max(float(f.max()) for f in expected.values()))
     assert len(passes) == (2 if name == "deberta" else 1)
 
@@ -157,7 +157,7 @@ def test_importances_are_means_over_the_examples_taken(
     examples = learner.store.dataset(0, "train")
     draw = learner.generator({"ewc": "fisher", "mas": "mas"}[name])
     examples = examples[torch.randperm(24, generator=draw)[:num_examples]]
-    expected = by_layer(learner.network, learner.each(examples, 8), value, add)
+    expected = by_layer(learner.network, learner.batches_of(examples, 8), value, add)
     plugin: Any = learner.strategy.plugins[name]
     found = plugin.anchor.curvature["heads.sequence.weight"]
     assert torch.allclose(found, expected["heads.sequence.weight"] / min(num_examples, 24))
@@ -228,7 +228,7 @@ def test_one_example_is_enough(prepared: Get) -> None:
     learner = train(data, configured("token", {}), num_experiences=1).learner
     chosen = data.evaluator.store.dataset(0, "train")[:1]
     found = per_example.per_example(learner, chosen, cross_entropy, add_square)
-    expected = by_pass(learner.network, learner.each(chosen, 1), cross_entropy, add_square)
+    expected = by_pass(learner.network, learner.batches_of(chosen, 1), cross_entropy, add_square)
     assert_same(found, expected, 1e-12)
 
 
@@ -240,7 +240,7 @@ def assert_sums(merged: Quadratic, parts: list[tuple[Tensor, Tensor]], w: Tensor
     separate = sum((f * (w[: len(f)] - x) ** 2).sum() for f, x in parts)
     (gradient,) = torch.autograd.grad(separate, w)
     gradients = {"w": torch.ones_like(w)}
-    assert torch.allclose(merged.pull({"w": w}, gradients, 3.0), 3 * separate)
+    assert torch.allclose(merged.apply({"w": w}, gradients, 3.0), 3 * separate)
     assert torch.allclose(gradients["w"], 1 + 3 * gradient)
 
 
@@ -268,7 +268,7 @@ def test_rows_without_curvature_are_not_kept() -> None:
     w = torch.randn(100, 4, dtype=torch.double, requires_grad=True)
     assert_sums(merged, parts, w)
     for f, _ in parts:
-        merged.move({"w": f}, {"w": w.detach()}, decay=0.0)
+        merged.replace({"w": f}, {"w": w.detach()}, decay=0.0)
     assert merged.rows["w"].tolist() == [3, 5, 41]
 
 
@@ -278,7 +278,7 @@ def test_curvature_is_kept_in_its_own_precision(words: list[int]) -> None:
     merged, f, x = Quadratic(), torch.zeros(4, 2), torch.ones(4, 2, dtype=torch.bfloat16)
     f[words] = 1.001
     for _ in range(2):
-        merged.move({"w": f}, {"w": x})
+        merged.replace({"w": f}, {"w": x})
     curvature, centre = merged.whole("w", x)
     assert torch.equal(curvature, 2 * f)
     assert torch.equal(centre[words], x[words])
@@ -308,7 +308,7 @@ def test_online_ewc_keeps_one_penalty(prepared: Get) -> None:
     before, after = (end.learner.strategy.plugins["ewc"].anchor for end in ends)  # type: ignore[attr-defined]
     learner = ends[1].learner
     data_2 = learner.store.dataset(1, "train")
-    newest = by_pass(learner.network, learner.each(data_2, 1), cross_entropy, add_square)
+    newest = by_pass(learner.network, learner.batches_of(data_2, 1), cross_entropy, add_square)
     for name, fisher in newest.items():
         old = before.whole(name, ends[0].weights[name])[0]
         expected = fisher / len(data_2)

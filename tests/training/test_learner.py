@@ -119,7 +119,9 @@ def test_words_of_types_learnt_later_are_no_longer_outside(prepared: Get) -> Non
     tags = [tag for sentence in examples.labels for tag in sentence]
     types = [experience.scored or frozenset() for experience in data.stream]
     for learnt in range(3):
-        counts = learner.evaluator.counts(learner.network, [0, 1, 2], "test", lambda d: learner.each(d, 16), learnt)
+        counts = learner.evaluator.counts(
+            learner.network, [0, 1, 2], "test", lambda d: learner.batches_of(d, 16), learnt
+        )
         for e, found in counts.items():
             seen = frozenset().union(*types[: max(e, learnt) + 1])
             assert set(found[:, 6].tolist()) == {sum(tag == "O" or tag[2:] not in seen for tag in tags)}
@@ -222,7 +224,7 @@ def test_only_candidates_are_predicted(prepared: Get) -> None:
     head = learner.network.head("sequence")
     assert head.bias is not None
     for experience in (e for e in data.stream if e.kind == "sequence"):
-        start, stop = learner.store.own[experience.index]  # type: ignore[misc]
+        start, stop = learner.store.private_columns[experience.index]  # type: ignore[misc]
         head.bias.data[start:stop] += 1e6
         assert learner.evaluate("test")[0] == before
         head.bias.data[start:stop] -= 1e6

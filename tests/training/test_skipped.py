@@ -17,7 +17,7 @@ from cl.plugins.strategy import Strategy
 from cl.runs.prepare import Prepared
 from cl.testing.promises import PROMISES, Subject
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
-from cl.testing.watching import Deaf, Scaled, spoil_a_step, through_a_file
+from cl.testing.watching import IgnoreSignals, Scaled, spoil_a_step, through_a_file
 from cl.training.callbacks import Checkpointer
 from cl.training.learner import Diverged, Learner
 from cl.types import Experience
@@ -190,13 +190,13 @@ def test_a_run_that_skips_a_step_goes_on_as_if_never_stopped(prepared: Get) -> N
     def save(training: dict[str, Any]) -> None:
         saved.append(through_a_file({"learner": straight.state(), "training": training}))
 
-    fit(straight, config, callbacks=[Checkpointer(save, 3, Deaf(), None, None)])
+    fit(straight, config, callbacks=[Checkpointer(save, 3, IgnoreSignals(), None, None)])
     resumed = begun()
     resumed.restore(saved[0]["learner"])
     assert (resumed.num_steps, resumed.cost.num_skipped) == (3, 1)
     trainers: list[Trainer] = []
     resumed.sinks = [lambda *_: trainers.append(resumed.trainer)]
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, Deaf(), None, saved[0]["training"])])
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
     assert saved[0]["training"]["precision"]["scale"] == 2.0**15, "halved by the skipped step"
     assert trainers[0].precision_plugin.scaler.get_scale() == 2.0**15  # type: ignore[attr-defined]
     assert resumed.cost.num_skipped == straight.cost.num_skipped == 1

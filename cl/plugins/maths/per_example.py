@@ -55,8 +55,8 @@ def per_example(learner: Learner, data: Dataset, value: Value, add: Add) -> Tens
         both, *each = (_batch(learner, data[part]) for part in (slice(2), slice(1), slice(1, 2)) if len(data[part]))
         _shares_passes[network] = _alike(by_layer(network, [both], value, add), by_pass(network, each, value, add))
     if _shares_passes[network]:
-        return learner.sum(by_layer(network, learner.each(data, BATCH_SIZE), value, add))
-    return learner.sum(by_pass(network, learner.each(data, 1), value, add))
+        return learner.sum(by_layer(network, learner.batches_of(data, BATCH_SIZE), value, add))
+    return learner.sum(by_pass(network, learner.batches_of(data, 1), value, add))
 
 
 def by_pass(network: Network, examples: Iterable[Batch], value: Value, add: Add) -> Tensors:

@@ -34,7 +34,7 @@ class Quadratic:
             self.constant += float((a * (m - mean) ** 2 + f * (x - mean) ** 2).double().sum())
             self._keep(name, rows, total, mean)
 
-    def move(self, curvature: Tensors, centre: Tensors, decay: float = 1.0) -> None:
+    def replace(self, curvature: Tensors, centre: Tensors, decay: float = 1.0) -> None:
         """Adds `curvature` to `decay` times its own, and takes over `centre`."""
         if not decay:
             self.curvature, self.centre, self.rows = {}, {}, {}
@@ -42,7 +42,7 @@ class Quadratic:
             rows, f, x, a, _ = self._beside(name, f, centre[name])
             self._keep(name, rows, decay * a + f, x)
 
-    def pull(self, parameters: Tensors, gradients: Tensors, factor: float) -> Tensor:
+    def apply(self, parameters: Tensors, gradients: Tensors, factor: float) -> Tensor:
         """`factor` times the value at these parameters, whose gradient is added to `gradients` in place.
 
         Rows that a head has grown since are free. Value and gradient share a pass.

@@ -30,4 +30,4 @@ class Anchored(Plugin):
                 f"it holds parameters that the network has no more: {', '.join(sorted(gone)[:3])}"
                 f"{', …' * (len(gone) > 3)}. Parameters keep their names from one experience to the next"
             )
-        return self.anchor.pull(parameters_of(learner.network), gradients, self.strength / 2)
+        return self.anchor.apply(parameters_of(learner.network), gradients, self.strength / 2)

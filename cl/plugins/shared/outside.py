@@ -61,7 +61,7 @@ class TaughtOutside(Taught):
     def teaches(self, learner: Learner, experience: Experience) -> bool:
         """Whether the teacher has a say in this experience."""
         knows = self.teacher is not None and "token" in self.teacher.heads
-        return knows and experience.kind == "token" and learner.store.own[experience.index] is None
+        return knows and experience.kind == "token" and learner.store.private_columns[experience.index] is None
 
     def before_experience(self, learner: Learner, experience: Experience) -> None:
         if self.teaches(learner, experience):
@@ -70,11 +70,11 @@ class TaughtOutside(Taught):
     def guess(self, learner: Learner, experience: Experience, batch: Batch) -> Output:
         """The teacher's output for a batch's words."""
         output = self.ask(batch)["token"]
-        return replace(output, logits=_without_told(learner, experience, output.raw))
+        return replace(output, logits=_without_labelled(learner, experience, output.raw))
 
     def guesses(self, learner: Learner, experience: Experience) -> Iterator[Output]:
         """The teacher's outputs for this rank's share of an experience's words."""
-        for batch in learner.each(learner.store.dataset(experience.index, "train"), BATCH_SIZE):
+        for batch in learner.batches_of(learner.store.dataset(experience.index, "train"), BATCH_SIZE):
             yield self.guess(learner, experience, batch)
 
     def look(self, learner: Learner, step: Step, old: Tensor | None = None) -> View | None:
@@ -87,13 +87,13 @@ class TaughtOutside(Taught):
             output = step.outputs["token"]
             mine = step.batch.experience[output.targets.rows] == step.experience.index
             if old is None:
-                old = _without_told(learner, step.experience, self.old_logits(learner, step.batch)["token"])
+                old = _without_labelled(learner, step.experience, self.old_logits(learner, step.batch)["token"])
             self.view = View(output, old, mine, mine & (output.targets.labels == 0))
         return self.view
 
 
-def _without_told(learner: Learner, experience: Experience, logits: Tensor) -> Tensor:
+def _without_labelled(learner: Learner, experience: Experience, logits: Tensor) -> Tensor:
     """Logits in which types that the labels of an experience tell of are out of the question."""
-    told = learner.store.told[experience.index, : logits.shape[1]].clone()
+    told = learner.store.labelled_columns[experience.index, : logits.shape[1]].clone()
     told[0] = False  # O
     return logits.masked_fill(told.to(logits.device), MASKED)

@@ -68,7 +68,7 @@ def features_of(learner: Learner, data: Dataset) -> Tensor:
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        for batch in learner.each(data, batch_size=32):
+        for batch in learner.batches_of(data, batch_size=32):
             of_row = place[torch.searchsorted(rows, batch.row.cpu())]
             for output in network(batch).values():
                 owners = of_row[output.targets.rows.cpu()]

@@ -29,7 +29,9 @@ class Taught(Plugin):
     teacher: Network | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._said: tuple[Tensor, Tensor] | None = None  # of each word its place, −1 for none, and logits by place
+        self._cached_logits: tuple[Tensor, Tensor] | None = (
+            None  # of each word its place, −1 for none, and logits by place
+        )
 
     def ask(self, batch: Batch) -> Outputs:
         """What the teacher says of a batch, of the kinds that it knows."""
@@ -41,7 +43,7 @@ class Taught(Plugin):
     def ask_ahead(self, learner: Learner) -> None:
         """Asks the teacher of all of the experience's data: for `before_experience`, so that no step waits for it."""
         if self.teacher is not None:
-            self._said = self._ask_of_all(learner)
+            self._cached_logits = self._ask_of_all(learner)
 
     def old_logits(self, learner: Learner, batch: Batch) -> dict[Kind, Tensor]:
         """The teacher's logits, without any mask, for a batch's targets: `[N, C']` of each kind that it knows.
@@ -50,9 +52,9 @@ class Taught(Plugin):
         """
         assert self.teacher is not None
         own = learner.experience.kind
-        if self._said is None:
-            self._said = self._ask_of_all(learner)
-        where, logits = self._said
+        if self._cached_logits is None:
+            self._cached_logits = self._ask_of_all(learner)
+        where, logits = self._cached_logits
         kinds: list[Kind] = [kind for kind in batch.targets if kind in self.teacher.heads]
         targets = {kind: len(batch.targets[kind]) for kind in kinds}
         places = where[batch.targets[own].words]
@@ -62,11 +64,11 @@ class Taught(Plugin):
         return nothing | ({own: logits[places]} if own in kinds else {})
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
-        self.teacher, self._said = frozen_copy(learner.network), None
+        self.teacher, self._cached_logits = frozen_copy(learner.network), None
 
     def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
         super().load_state_dict(learner, state)
-        self._said = None
+        self._cached_logits = None
 
     def _ask_of_all(self, learner: Learner) -> tuple[Tensor, Tensor]:
         assert self.teacher is not None
@@ -80,7 +82,7 @@ class Taught(Plugin):
             return where.to(device), torch.zeros(0, 0, device=device)
         where[words] = torch.arange(len(words))
         logits = torch.zeros(len(words), head.num_columns, dtype=head.logit_dtype)
-        for batch in learner.each(data, BATCH_SIZE):
+        for batch in learner.batches_of(data, BATCH_SIZE):
             output = self.ask(batch)[kind]
             logits[where[output.targets.words.cpu()]] = output.raw.cpu()
         return where.to(device), learner.sum({"logits": logits})["logits"].to(device)
