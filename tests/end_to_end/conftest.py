@@ -11,7 +11,7 @@ import pytest
 
 import cl.runs.grid
 from cl.cli import main
-from cl.reporting.cells import Cell
+from cl.reporting.cells import CellResult
 from cl.system.signals import SIGNALS
 
 CONFIG = """
@@ -76,7 +76,7 @@ def cl_command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
-def _stub(cells: Sequence[Cell], folder: Path) -> Path:
+def _stub(cells: Sequence[CellResult], folder: Path) -> Path:
     path = folder / "report.html"
     path.write_text(" ".join(cell.label for cell in cells))
     return path
