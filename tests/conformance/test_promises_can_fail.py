@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cl.data.dataset import Dataset
 from cl.models.network import Network, frozen_copy
-from cl.plugins import plugin as plugin_module
+from cl.plugins import strategy as strategy_module
 from cl.plugins.base import Gradients, Learner, Plugin
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.losses import cross_entropy
@@ -382,7 +382,7 @@ def test_two_whose_order_matters_are_found(stream: str) -> None:
 @pytest.mark.parametrize("stream", COMPOSED)
 def test_a_refusal_in_one_order_only_is_found(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     composes(subject(Refuses), subject(Pulls), stream)
-    monkeypatch.setattr(plugin_module, "permutations", combinations)  # the second is not asked what it excludes
+    monkeypatch.setattr(strategy_module, "permutations", combinations)  # the second is not asked what it excludes
     for pair in ((Refuses, Pulls), (Pulls, Refuses)):
         with pytest.raises(AssertionError, match=r"with .*: refused in one order only"):
             composes(*map(subject, pair), stream)
