@@ -130,7 +130,7 @@ def halve_passes(learner: Learner) -> None:
     def halved(data: Any, batch_size: int) -> Any:
         return each(data, max(1, batch_size // 2))
 
-    setattr(learner, "each", halved)  # noqa: B010  # it shadows the method of this learner alone
+    setattr(learner, "batches_of", halved)  # noqa: B010  # it shadows the method of this learner alone
 
 
 class Scaled(DoublePrecision, MixedPrecision):

@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import cl.runs.build
 import pytest
 import yaml
 from filelock import FileLock
 
 import cl.runs.cell
+import cl.runs.prepare
 from cl.config import Config, load
 from cl.runs.grid import run
 from cl.streams.stream import Stream
@@ -199,7 +199,7 @@ def test_changed_data_is_not_mixed_in(cl_command: Run, corpora: Path, change: An
 
 def test_a_tokenizer_that_changed_is_found(cl_command: Run, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cl_command("run", "mine.yaml", "run.dir=out")[0] == 0
-    monkeypatch.setattr(cl.runs.build.Store, "fingerprint", lambda self: "another")
+    monkeypatch.setattr(cl.runs.prepare.Store, "fingerprint", lambda self: "another")
     code, output = cl_command("run", "mine.yaml", "run.dir=out", "strategies={new: {}}")
     assert code == 2
     assert "changed: what the tokenizer makes of the same texts" in output

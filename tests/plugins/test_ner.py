@@ -18,9 +18,9 @@ from torch.nn.functional import log_softmax, normalize, softmax
 from cl.data.collate import collate
 from cl.models.network import MASKED
 from cl.plugins import PLUGINS
-from cl.plugins import neighbours as module
 from cl.plugins.imprint import imprint
 from cl.plugins.maths.losses import attention_distances, cross_entropy
+from cl.plugins.shared import neighbours as module
 from cl.plugins.shared.neighbours import Neighbours, logits_of, nearest
 from cl.plugins.shared.outside import View
 from cl.plugins.strategy import Strategy

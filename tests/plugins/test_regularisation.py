@@ -24,9 +24,9 @@ from transformers import (
 
 from cl.data.collate import collate
 from cl.models.backbone import Backbone
-from cl.plugins import per_example
 from cl.plugins.base import PluginError
 from cl.plugins.ewc import EWC, _drawn
+from cl.plugins.maths import per_example
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.maths.per_example import add_magnitude, add_square, by_layer, by_pass
