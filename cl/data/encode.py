@@ -60,16 +60,6 @@ class Encoded:
         """Tokens of each row, `[rows]`."""
         return np.diff(self.offsets)
 
-    @property
-    def truncated(self) -> int:
-        """Texts that were cut off."""
-        return int(self.cut.sum())
-
-    @property
-    def replaced(self) -> int:
-        """Words that stand as the unknown token."""
-        return int(self.lost.sum())
-
 
 @dataclass(frozen=True)
 class _Text:

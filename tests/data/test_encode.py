@@ -43,16 +43,16 @@ def test_a_sentence_over_the_limit_is_counted_and_keeps_its_words(encoder: Encod
     encoder = Encoder(encoder.tokenizer, max_length=5)
     encoded = encoder.encode([["is"] * 7, ["is"]], "token")
     assert encoded.starts.tolist() == [1, 2, 3, -1, -1, -1, -1, 1]
-    assert encoded.truncated == 1
+    assert encoded.cut.sum() == 1
     for long in ("is is is is", "is " * 50):  # counted once, however much of it is lost
-        assert encoder.encode([long, "is"], "sequence").truncated == 1
+        assert encoder.encode([long, "is"], "sequence").cut.sum() == 1
 
 
 @pytest.mark.parametrize("blank", [" ", "\u200b", "\x07", ""])
 def test_a_token_without_subtoken_stands_as_unknown(encoder: Encoder, blank: str) -> None:
     encoded = encoder.encode([["is", blank, "warm"], [blank]], "token")
     assert encoded.starts.tolist() == [1, 2, 3, 1]
-    assert encoded.replaced == 2
+    assert encoded.lost.sum() == 2
     assert encoded.ids[2] == encoder.tokenizer.unk_token_id
 
 

@@ -63,7 +63,7 @@ def test_windows_by_hand() -> None:
     owned = [" ".join(row[start] for start in of_row) for row, of_row in zip(rows, starts, strict=True)]
     assert owned == ["we met", "in Ann", "Lee Lee", "met we Rome", "Rome"]
     assert encoded.text.tolist() == [0, 0, 0, 0, 1]
-    assert not encoded.truncated
+    assert not encoded.cut.sum()
 
 
 def test_a_word_longer_than_a_window_has_one_row_of_its_own() -> None:

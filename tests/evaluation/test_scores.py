@@ -229,6 +229,9 @@ def test_error_rates_by_hand() -> None:
     # Words of x: 3, of which one is called O (another is called y). Words outside: 3, of which one is called x.
     assert counts.tolist() == [[3, 1, 1, 3]]
     assert error_rates(counts) == pytest.approx({"to_outside": 1 / 3, "from_outside": 1 / 3})
+    # With a second type: the words outside are the same four for both.
+    both = torch.tensor([[3, 1, 1, 4], [2, 0, 1, 4]])
+    assert error_rates(both) == pytest.approx({"to_outside": 1 / 5, "from_outside": 2 / 4})
 
 
 @given(corpora, st.integers(1, 4))
