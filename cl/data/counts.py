@@ -19,8 +19,8 @@ def counts(experiences: Sequence[Experience], store: Store) -> list[dict[str, An
 
     Of each split: `examples`; `classes`, the examples of each label, or `entities` of each type, as strict scoring
     reads them; `words` (of sentences); `tokens`; `cut_off`, the examples that lose their end at the length limit, and
-    `cut_off_share` of all; `no_sub_token`, the words that stand as the unknown token; `windows`, the rows that the
-    examples take up: more than there are examples where `network.overflow` splits some.
+    `cut_off_share` of all; `unknown_tokens`, those that stand for what the vocabulary has not; `windows`, the rows
+    that the examples take up: more than there are examples where `network.overflow` splits some.
     """
     columns = columns_after(experiences, len(experiences) - 1)
     number = {kind: {name: i for i, name in enumerate(names)} for kind, names in columns.items()}
@@ -47,9 +47,10 @@ def _of_rows(rows: Tensor, kind: Kind, store: Store, known: Known) -> tuple[dict
     num_cut = int(store.cut[texts].sum())
     found: dict[str, Any] = {"examples": len(texts)}
     if kind == "token":
-        found |= {"words": len(words), "no_sub_token": int(store.lost[texts].sum())}
+        found["words"] = len(words)
     found |= {
         "tokens": int((store.offsets[rows + 1] - store.offsets[rows]).sum()),
+        "unknown_tokens": int(store.unknown[texts].sum()),
         "cut_off": num_cut,
         "cut_off_share": num_cut / max(1, len(texts)),
         "windows": len(rows),

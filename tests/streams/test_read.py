@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from cl.streams.read import READERS, leaks, num_stray_tags, read_corpus, split_overlap, without_overlap
 from cl.streams.readers import Columns, Csv, Datasets, Json, Jsonl, Reader, Tsv
 from cl.streams.readers.base import split_path
-from cl.streams.readers.tags import best_scheme, settle
+from cl.streams.readers.tags import as_bio, best_scheme
+from cl.streams.readers.tags import bio_of as read_as_bio
 from cl.types import Corpus, Examples, UserError
 
 Write = Callable[..., str]
@@ -167,7 +168,7 @@ def test_schemes_read_as_bio(scheme: str, tags: str, bio: str) -> None:
     letters = str.maketrans("MLUW", "IESS")  # as they are parsed
     tags = tags.translate(letters) if scheme == "iobes" else tags
     assert best_scheme([tags.split()]) == scheme
-    assert settle({"train": [tags.split()]}, "auto", [])["train"] == [bio.split()]
+    assert read_as_bio({"train": [tags.split()]}, "auto", [])["train"] == [bio.split()]
 
 
 def column_file(*sentences: str) -> str:
@@ -186,7 +187,7 @@ def test_the_scheme_is_of_the_corpus_not_of_a_sentence(write: Write) -> None:
     notes = read_notes(write, Columns(), train="train.txt", test="test.txt")
     assert notes.splits["test"].labels[-2:] == [["O", "B-x", "O"], ["B-x", "O"]]
     assert notes.splits["train"].labels[0] == ["O", "B-x", "I-x", "O", "B-y"]
-    assert "tags that do not keep to the scheme iob1: 2 in train, 1 in test" in notes.notes[0]
+    assert "entities that are not written as the scheme iob1 has it: 2 in train, 1 in test" in notes.notes[0]
 
 
 def test_stray_tags_in_number_are_refused_with_the_scheme_that_would_fit(write: Write) -> None:
@@ -198,7 +199,9 @@ def test_stray_tags_in_number_are_refused_with_the_scheme_that_would_fit(write: 
     assert Columns(scheme="bio").read(many).labels[-1] == ["O", "I-x"]
     assert Columns(scheme="iob1").read(many).labels[-1] == ["O", "B-x"]
     iob1 = write(column_file(*["O I-x I-x O I-y"] * 30))
-    refused(Columns(scheme="bio"), iob1, "60 of 60 entities do not keep to the scheme `bio`", "`scheme: iob1`")
+    refused(
+        Columns(scheme="bio"), iob1, "60 of 60 entities are not written as the scheme `bio` has it", "`scheme: iob1`"
+    )
     ioe2 = write(column_file(*["O I-x E-x O E-y"] * 30))
     assert Columns().read(ioe2).labels[0] == ["O", "B-x", "I-x", "O", "B-y"]
 
@@ -302,7 +305,26 @@ def iob1_of(chunks: list[tuple[str, int] | None]) -> list[str]:
 @given(st.lists(CHUNKS, min_size=1, max_size=5), st.sampled_from([bio_of, iobes_of, iob1_of]))
 def test_every_scheme_is_recognised(corpus: list[Any], written: Callable[[Any], list[str]]) -> None:
     bio = [bio_of(chunks) for chunks in corpus]
-    assert settle({"train": [written(chunks) for chunks in corpus]}, "auto", [])["train"] == bio
+    assert read_as_bio({"train": [written(chunks) for chunks in corpus]}, "auto", [])["train"] == bio
+
+
+@given(
+    st.lists(CHUNKS, min_size=1, max_size=5),
+    st.sampled_from([bio_of, iobes_of, iob1_of]),
+    st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from(["x", "z", None]), max_size=2),
+)
+def test_new_names_join_and_lose_no_entity(corpus: list[Any], written: Callable[[Any], list[str]], new: Any) -> None:
+    """Two types that become one stay two entities where they stand side by side, in each scheme."""
+    labels = {**{name: name for chunks in corpus for name in [c[0] for c in chunks if c]}, **new}
+    tags = [written(chunks) for chunks in corpus]
+    words = [["w"] * len(each) for each in tags]
+    notes: list[str] = []
+    found = as_bio({"train": Examples(words, tags)}, "auto", labels, notes)["train"].labels
+    renamed = [[c and (labels[c[0]], c[1]) for c in chunks] for chunks in corpus]
+    spread = [[None] * c[1] if c and c[0] is None else [c] for chunks in renamed for c in chunks]
+    assert [tag for tags in found for tag in tags] == bio_of([c for each in spread for c in each])
+    dropped = sum(bool(c) and c[0] is None for chunks in renamed for c in chunks)
+    assert any(note.startswith(f"{dropped} entities of train are dropped") for note in notes) == (dropped > 0)
 
 
 TOKENS = st.text(st.characters(exclude_characters="\t\n\r", codec="utf-8"), max_size=6).filter(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cl.streams.readers.base import TextFile
-from cl.streams.readers.tags import IOBES, Scheme, Tags, num_entities, settled
+from cl.streams.readers.tags import IOBES, Scheme, Tags, as_bio, num_entities
 from cl.types import OUTSIDE, Examples, Kind, UserError
 
 DOCUMENT = "-DOCSTART-"
@@ -66,7 +66,7 @@ class Columns(TextFile):
 
     def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
         """The same sentences with BIO tags."""
-        return settled(splits, self.scheme, notes)
+        return as_bio(splits, self.scheme, self.labels, notes)
 
     def _rows(self, path: str) -> Iterator[tuple[int, list[str]]]:
         """Line numbers and their columns; no columns where a sentence ends."""

@@ -21,7 +21,7 @@ from cl.streams.readers.base import (
     quoted,
     split_path,
 )
-from cl.streams.readers.tags import Scheme, Tags, settled
+from cl.streams.readers.tags import Scheme, Tags, as_bio
 from cl.types import Examples, Kind, UserError
 
 Located = tuple[str, Any]  # where a record stands, and the record
@@ -64,7 +64,7 @@ class Records(Reader):
 
     def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
         """The same examples, tags in BIO."""
-        return splits if self.tokens is None else settled(splits, self.scheme, notes)
+        return splits if self.tokens is None else as_bio(splits, self.scheme, self.labels, notes)
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[Row]:
         for where, record in records:
