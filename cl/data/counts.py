@@ -11,7 +11,7 @@ from cl.data.dataset import Store, ragged
 from cl.streams.scenarios import columns_after
 from cl.types import SPLITS, Experience, Kind
 
-Known = dict[bytes, tuple[dict[str, Any], Tensor]]
+Known = dict[tuple[Kind, bytes], tuple[dict[str, Any], Tensor]]
 
 
 def counts(experiences: Sequence[Experience], store: Store) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def _of_experience(experience: Experience, store: Store, number: dict[str, int],
 
 def _of_rows(rows: Tensor, kind: Kind, store: Store, known: Known) -> tuple[dict[str, Any], Tensor]:
     """What is the same in all experiences that share these rows, and how often each raw label stands in them."""
-    key = rows.numpy().tobytes()
+    key = kind, rows.numpy().tobytes()
     if key in known:
         return known[key]
     firsts = rows[store.is_first[rows]]

@@ -39,8 +39,8 @@ class Encoded:
     `text` int64 `[rows]`: which of the texts each row is of, in order.
 
     Of each text, `[texts]`: `cut`, whether its end was cut off (of a sentence: whole words of it); `unknown`, how many
-    of its tokens are the unknown token, which stands for what the vocabulary has not; `apart`, whether its words are
-    encoded otherwise than in running text, where this tokenizer would make one token of several words.
+    of its tokens in these rows are the unknown token, which stands for what the vocabulary has not; `apart`, whether
+    its words are encoded otherwise than in running text, where this tokenizer would make one token of several words.
     """
 
     ids: Ints
@@ -212,7 +212,10 @@ class Encoder:
 
     def _num_unknown(self, text: _Text) -> int:
         before, after = _around(text.special)
-        return text.ids[before : len(text.ids) - after].count(self.tokenizer.unk_token_id)
+        content = text.ids[before : len(text.ids) - after]
+        if self.overflow == "cut":
+            content = content[: self.max_length - before - after]
+        return content.count(self.tokenizer.unk_token_id)
 
     # ------------------------------------------------------------------------------------ from tokens to rows
 
