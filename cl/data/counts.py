@@ -11,7 +11,7 @@ from cl.data.dataset import Store, ragged
 from cl.streams.scenarios import columns_after
 from cl.types import SPLITS, Experience, Kind
 
-Known = dict[bytes, tuple[dict[str, Any], Tensor]]
+Known = dict[tuple[Kind, bytes], tuple[dict[str, Any], Tensor]]
 
 
 def counts(experiences: Sequence[Experience], store: Store) -> list[dict[str, Any]]:
@@ -19,8 +19,8 @@ def counts(experiences: Sequence[Experience], store: Store) -> list[dict[str, An
 
     Of each split: `examples`; `classes`, the examples of each label, or `entities` of each type, as strict scoring
     reads them; `words` (of sentences); `tokens`; `cut_off`, the examples that lose their end at the length limit, and
-    `cut_off_share` of all; `no_sub_token`, the words that stand as the unknown token; `windows`, the rows that the
-    examples take up: more than there are examples where `network.overflow` splits some.
+    `cut_off_share` of all; `unknown_tokens`, those that stand for what the vocabulary has not; `windows`, the rows
+    that the examples take up: more than there are examples where `network.overflow` splits some.
     """
     columns = columns_after(experiences, len(experiences) - 1)
     number = {kind: {name: i for i, name in enumerate(names)} for kind, names in columns.items()}
@@ -38,7 +38,7 @@ def _of_experience(experience: Experience, store: Store, number: dict[str, int],
 
 def _of_rows(rows: Tensor, kind: Kind, store: Store, known: Known) -> tuple[dict[str, Any], Tensor]:
     """What is the same in all experiences that share these rows, and how often each raw label stands in them."""
-    key = rows.numpy().tobytes()
+    key = kind, rows.numpy().tobytes()
     if key in known:
         return known[key]
     firsts = rows[store.is_first[rows]]
@@ -47,9 +47,10 @@ def _of_rows(rows: Tensor, kind: Kind, store: Store, known: Known) -> tuple[dict
     num_cut = int(store.cut[texts].sum())
     found: dict[str, Any] = {"examples": len(texts)}
     if kind == "token":
-        found |= {"words": len(words), "no_sub_token": int(store.lost[texts].sum())}
+        found["words"] = len(words)
     found |= {
         "tokens": int((store.offsets[rows + 1] - store.offsets[rows]).sum()),
+        "unknown_tokens": int(store.unknown[texts].sum()),
         "cut_off": num_cut,
         "cut_off_share": num_cut / max(1, len(texts)),
         "windows": len(rows),

@@ -31,8 +31,8 @@ class Store:
     the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
     `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `labelled_columns[e]` bool `[columns]`: those
     that the labels of `e` tell of. `private_columns[e]`: the columns (from, to) that are the only candidates for an
-    example of `e`, or None. `splits[e, name]`: rows, those of a text together. `cut`, `lost`, `apart` `[texts]`: as in
-    `Encoded`.
+    example of `e`, or None. `splits[e, name]`: rows, those of a text together. `cut`, `unknown`, `apart` `[texts]`: as
+    in `Encoded`.
     """
 
     ids: Tensor
@@ -49,7 +49,7 @@ class Store:
     pad: int
     splits: dict[tuple[int, SplitName], Tensor]
     cut: Tensor
-    lost: Tensor
+    unknown: Tensor
     apart: Tensor
 
     @classmethod
@@ -87,7 +87,7 @@ class Store:
                 for name in SPLITS
             },
             cut=_cat([e.cut for e in encodings]),
-            lost=_cat([e.lost for e in encodings]),
+            unknown=_cat([e.unknown for e in encodings]),
             apart=_cat([e.apart for e in encodings]),
         )
 
@@ -105,8 +105,11 @@ class Store:
                 "(cl check tells which experience's), and words cut off from a test sentence count as not found; "
                 "network.overflow=split reads such texts whole, in windows"
             )
-        if num_lost := int(self.lost.sum()):
-            found.append(f"{num_lost} words have no sub-token in this vocabulary and stand as the unknown token")
+        if num_unknown := int(self.unknown.sum()):
+            found.append(
+                f"{num_unknown} tokens are the unknown token: the network sees no difference between the words that it "
+                "stands for, which this vocabulary has not (cl check tells which experience's)"
+            )
         if num_apart := int(self.apart.sum()):
             found.append(
                 f"{num_apart} sentences are not encoded as running text is: this tokenizer makes one token of several "

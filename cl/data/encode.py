@@ -9,7 +9,7 @@ import zipfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -38,9 +38,9 @@ class Encoded:
     of a sentence belongs to two rows. A row of a text of kind sequence has one "word", at position 0.
     `text` int64 `[rows]`: which of the texts each row is of, in order.
 
-    Of each text, `[texts]`: `cut`, whether its end was cut off (of a sentence: whole words of it); `lost`, the
-    number of its words that have no sub-token in this vocabulary and stand as the unknown token; `apart`, whether its
-    words are encoded otherwise than in running text, where this tokenizer would make one token of several words.
+    Of each text, `[texts]`: `cut`, whether its end was cut off (of a sentence: whole words of it); `unknown`, how many
+    of its tokens in these rows are the unknown token, which stands for what the vocabulary has not; `apart`, whether
+    its words are encoded otherwise than in running text, where this tokenizer would make one token of several words.
     """
 
     ids: Ints
@@ -49,7 +49,7 @@ class Encoded:
     word_offsets: NDArray[np.int64]
     text: NDArray[np.int64]
     cut: NDArray[np.bool_]
-    lost: Ints
+    unknown: Ints
     apart: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -68,7 +68,6 @@ class _Text:
     ids: list[int]
     starts: list[int]
     special: Sequence[int]  # 1 for a token that the tokenizer adds at the beginning or the end
-    lost: int = 0
     apart: bool = False
 
 
@@ -96,7 +95,7 @@ class Encoder:
             )
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
-        state = f"3/{max_length}/{overflow}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
+        state = f"4/{max_length}/{overflow}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
 
     def encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
@@ -151,7 +150,7 @@ class Encoder:
             word_offsets=_offsets(row.starts for row in every),
             text=np.repeat(np.arange(len(texts)), [len(of_text) for of_text in rows]),
             cut=np.array([self._cuts(text, kind) for text in texts], dtype=np.bool_),
-            lost=np.array([text.lost for text in texts], dtype=np.int32),
+            unknown=np.array([self._num_unknown(text) for text in texts], dtype=np.int32),
             apart=np.array([text.apart for text in texts], dtype=np.bool_),
         )
 
@@ -177,7 +176,7 @@ class Encoder:
         ordinary = [word for number, word in enumerate(words) if number not in odd]
         fits = _fits(ordinary, *self._both(ordinary))
         words = [self._unknown(word) if number in lost else word for number, word in enumerate(words)]
-        return replace(self._form(words, *self._both(words), fits), lost=len(lost))
+        return self._form(words, *self._both(words), fits)
 
     def _form(self, words: list[str], split: Any, joined: Any, fits: bool) -> _Text:
         """`fits`: whether the words one by one have the sub-tokens of running text."""
@@ -210,6 +209,13 @@ class Encoder:
             )
         unknown: str = self.tokenizer.unk_token
         return unknown
+
+    def _num_unknown(self, text: _Text) -> int:
+        before, after = _around(text.special)
+        content = text.ids[before : len(text.ids) - after]
+        if self.overflow == "cut":
+            content = content[: self.max_length - before - after]
+        return content.count(self.tokenizer.unk_token_id)
 
     # ------------------------------------------------------------------------------------ from tokens to rows
 

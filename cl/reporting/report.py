@@ -146,7 +146,7 @@ def _counts(cell: CellResult) -> list[list[str]]:
             named = ", ".join(f"{name} {count}" for name, count in list(labels.items())[:MOST_LABELS])
             more = f", {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
             share = f"{found['cut_off_share']:.1%}"
-            numbers = [str(found["examples"]), str(found["tokens"]), share, str(found.get("no_sub_token", "–"))]
+            numbers = [str(found["examples"]), str(found["tokens"]), share, str(found.get("unknown_tokens", "–"))]
             rows.append([plain(experience["name"]), split, *numbers, plain(named + more)])
     return rows
 

@@ -98,7 +98,7 @@ def _noting(problems: list[str]) -> Iterator[None]:
 
 def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: list[str], console: Console) -> None:
     found = counts(experiences, store)
-    headings = ("", "experience", "kind", *SPLITS, "classes", "tokens 50/90/100 %", "cut off", "no sub-token")
+    headings = ("", "experience", "kind", *SPLITS, "classes", "tokens 50/90/100 %", "cut off", "unknown tokens")
     table = Table(*headings, box=None)
     for experience, of_experience in zip(experiences, found, strict=True):
         table.add_row(*map(Text, _describe(experience, of_experience["splits"], store)))
@@ -201,9 +201,6 @@ def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], s
     every = np.concatenate([store.dataset(experience.index, name).lengths for name in SPLITS])
     quantiles = "/".join(f"{q:.0f}" for q in np.quantile(every, [0.5, 0.9, 1.0])) if len(every) else "–"
 
-    def total(what: str) -> int:
-        return sum(split.get(what, 0) for split in splits.values())
-
     return [
         str(experience.index),
         experience.name,
@@ -211,8 +208,8 @@ def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], s
         *(str(split["examples"]) for split in splits.values()),
         _shortened(experience.classes),
         quantiles,
-        f"{total('cut_off') / max(1, total('examples')):.1%}",
-        str(total("no_sub_token")),
+        _slashed(f"{split['cut_off_share']:.1%}" for split in splits.values()),
+        _slashed(split["unknown_tokens"] for split in splits.values()),
     ]
 
 
@@ -231,7 +228,7 @@ def _counted(of_experience: dict[str, Any]) -> str:
     return f"{of_experience['experience']} {of_experience['name']}: {parts}"
 
 
-def _slashed(numbers: Iterable[int]) -> str:
+def _slashed(numbers: Iterable[object]) -> str:
     return "/".join(map(str, numbers))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -43,18 +45,28 @@ def refuse_unread(config: StreamConfig) -> None:
         f.name for f in fields(config) if f.name not in reads and getattr(config, f.name) != getattr(default, f.name)
     ]
     if unread:
-        lines = (f"stream.{name}: the scenario {config.scenario} does not read it; {_readers(name)}" for name in unread)
+        lines = (
+            f"stream.{name}: the scenario {config.scenario} does not read it, it is for {_readers(name)}: remove it"
+            for name in unread
+        )
         raise UserError("\n".join(lines))
 
 
 def _readers(option: str) -> str:
-    return f"{', '.join(name for name, reads in READS.items() if option in reads)} do"
+    return ", ".join(name for name, reads in READS.items() if option in reads)
 
 
 def _custom(path: str) -> Stream:
     function = locate(path, "stream.scenario")
     if not callable(function):
         raise UserError(f"stream.scenario: {path} is no function that returns an Avalanche scenario")
+    with suppress(ValueError):  # some built-in functions do not tell their arguments
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise UserError(
+                f"stream.scenario: {path} is called without arguments, and there is {error}: give it a default"
+            ) from error
     return Stream.from_scenario(function())
 
 
@@ -190,7 +202,9 @@ def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:
         raise UserError(f"{where}: there is no key {unknown[0]!r} with {reads}.{did_you_mean(str(unknown[0]), known)}")
     reader = instantiate(READERS[reads], {key: value for key, value in entry.items() if key not in ours}, where)
     root = None if reads == "datasets" else config.root
-    paths = {str(name): str(entry[name]) for name in SPLITS if entry.get(name)}
+    paths = {str(name): entry[name] for name in SPLITS if entry.get(name)}
+    if wrong := [name for name, path in paths.items() if not isinstance(path, str)]:
+        raise UserError(f"{where}.{wrong[0]} is {paths[wrong[0]]!r}: give the path of one file")
     if root is not None:
         paths = {name: str(Path(root, path)) for name, path in paths.items()}
     return read_corpus(str(entry["name"]), entry["kind"], reader, paths)

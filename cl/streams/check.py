@@ -22,7 +22,7 @@ def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list
                 found.append(
                     f"{name}: {split} has examples of {_some([f'{label!r} ({counts[label]})' for label in unknown])}, "
                     "which train never has: remove them, rename labels with the reader's `labels`, or add training "
-                    "examples"
+                    "examples (stream.drop_overlap and the reader's options may have dropped them: see the notes)"
                 )
     if needs_valid:
         found += [f"{text}; {_CHOOSING}" for text in undefined_scores(experiences, ("valid",))]
@@ -52,8 +52,7 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
         found += doubts(replace(corpus, name=name))
         for (later, earlier), count in split_overlap(corpus).items():
             found.append(
-                f"{name}: {count} of {len(corpus.splits[later])} {later} examples stand in {earlier} too; "
-                f"stream.drop_overlap=true drops them from {earlier}"
+                f"{name}: {count} of {len(corpus.splits[later])} {later} examples stand in {earlier} too. {_DROPPING}"
             )
         if corpus.kind == "token":
             for split, examples in corpus.splits.items():
@@ -71,14 +70,14 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
 
 def _leaks(named: Sequence[tuple[str, Corpus]]) -> list[str]:
     """Test examples of one corpus in train of another: what is learnt again there is not forgotten."""
-    counts = leaks([corpus for _, corpus in named])
+    total, counts = leaks([corpus for _, corpus in named])
     if not counts:
         return []
     most = sorted(counts, key=lambda pair: -counts[pair])
     pairs = [f"{counts[test, train]} of {named[test][0]} in train of {named[train][0]}" for test, train in most]
     return [
-        f"{sum(counts.values())} test examples stand in train of another experience: {_some(pairs)}; what is learnt "
-        "again there cannot be forgotten. stream.drop_overlap=true drops them from train"
+        f"{total} test examples stand in train of another experience: {_some(pairs)}; what is learnt again there "
+        f"cannot be forgotten. {_DROPPING}"
     ]
 
 
@@ -87,6 +86,7 @@ def _some(words: Sequence[str], most: int = 3) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
+_DROPPING = "stream.drop_overlap=true keeps them in test only; a scenario of your own has to do so itself"
 _CHOOSING = (
     "training.keep_best, training.patience and evaluate.split=valid choose by that score: give the split such "
     "entities (or cut another from train, without the file), or drop these options"

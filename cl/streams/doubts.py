@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
+import yaml
+
+from cl.streams.read import key_of
 from cl.streams.readers.base import listed, quoted
 from cl.streams.scenarios import labels_of
 from cl.types import OUTSIDE, Corpus, Examples, Kind
 
+MOST_PAIRS = 12  # of a proposed map of labels
 LONE, LONG = 100, 300  # words of a single sentence, and of a mean one, from which on breaks seem to be missing
 # How good they say something is, from bad to good: what numbers in their place would mean.
+MISSING = {"nan", "null", "n/a", "<na>"}
 POLARITY = ("very negative", "negative", "neg", "bad", "neutral", "neu", "positive", "pos", "good", "very positive")
 
 
 def doubts(corpus: Corpus) -> Iterator[str]:
     """Doubts about one corpus, a sentence each."""
-    for split, examples in corpus.splits.items():
-        yield from (f"{corpus.name}: {doubt}" for doubt in _about_split(corpus.kind, split, examples))
+    found = [*_contradictions(corpus), *_same_label_twice(corpus)]
+    if corpus.kind == "token":
+        found += [
+            doubt for split, each in corpus.splits.items() if len(each) for doubt in _about_sentences(split, each)
+        ]
+    yield from (f"{corpus.name}: {doubt}" for doubt in found)
 
 
 def unjoined(corpora: Sequence[Corpus]) -> Iterator[str]:
@@ -33,7 +42,8 @@ def unjoined(corpora: Sequence[Corpus]) -> Iterator[str]:
         if alike or (new and len(new) == len(labels)):
             guess = alike or _by_order(new, before)
             names = {label: guess.get(label, label if label in before else "…") for label in labels}
-            pairs = ", ".join(f"{label}: {name}" for label, name in names.items())
+            shown = [f"{_yaml(label)}: {_yaml(name)}" for label, name in names.items()]
+            pairs = ", ".join(shown[:MOST_PAIRS] + ["…"] * (len(shown) > MOST_PAIRS))
             yield (
                 f"{corpus.name} has the labels {listed(labels)}, corpora before it ({first}, …) {listed(before)}: as "
                 f"they stand, these are different classes. If they mean the same, set its `labels: {{{pairs}}}`"
@@ -41,21 +51,37 @@ def unjoined(corpora: Sequence[Corpus]) -> Iterator[str]:
         before += [label for label in new if label not in alike]
 
 
-def _about_split(kind: Kind, split: str, examples: Examples) -> Iterator[str]:
+def _contradictions(corpus: Corpus) -> Iterator[str]:
+    """Inputs that stand there twice, with two labels."""
     seen: dict[Hashable, object] = {}
-    torn: list[object] = []
-    for source, label in zip(examples.inputs, examples.labels, strict=True):
-        key = tuple(source) if kind == "token" else source
-        if seen.setdefault(key, label) != label:
-            torn.append(source if kind == "sequence" else " ".join(source))
-    if torn:
-        what = "texts" if kind == "sequence" else "sentences"
+    for split, examples in corpus.splits.items():
+        again: list[object] = []
+        for source, label in zip(examples.inputs, examples.labels, strict=True):
+            if seen.setdefault(key_of(source, corpus.kind), label) != label:
+                again.append(source if corpus.kind == "sequence" else " ".join(source))
+        if again:
+            what = "texts" if corpus.kind == "sequence" else "sentences"
+            yield (
+                f"{len(again)} {what} of {split} also stand earlier in it, or in a split before it, with another "
+                f"label, such as {quoted(again[0])}: no network can be right on both"
+            )
+
+
+def _same_label_twice(corpus: Corpus) -> Iterator[str]:
+    """Labels of one corpus that differ in form only, and those that stand for no label."""
+    labels = labels_of(corpus)
+    same = {a: b for number, a in enumerate(labels) for b in labels[:number] if _differ_in_form(a, b)}
+    if same:
+        pairs = ", ".join(f"{_yaml(a)}: {_yaml(b)}" for a, b in list(same.items())[:MOST_PAIRS])
         yield (
-            f"{len(torn)} {what} in {split} stand there before with another label, such as {quoted(torn[0])}: no "
-            "network can be right on both"
+            f"the labels {listed(sorted({*same, *same.values()}))} differ in their form only, and count as different "
+            f"classes. If they mean the same, name all labels in `labels`, with {{{pairs}}} among them"
         )
-    if kind == "token" and len(examples):
-        yield from _about_sentences(split, examples)
+    if missing := [label for label in labels if label.casefold() in MISSING]:
+        yield (
+            f"{listed(missing)} is a class there, and is how tables write that a label is missing. If it is, drop "
+            "these examples: null in `labels`"
+        )
 
 
 def _about_sentences(split: str, examples: Examples) -> Iterator[str]:
@@ -72,11 +98,14 @@ def _about_sentences(split: str, examples: Examples) -> Iterator[str]:
 def _alike(label: str, others: Sequence[str], kind: Kind) -> str | None:
     """The other label that seems to mean the same: in another case, the same number, or short for it."""
     for other in others:
-        a, b = label.casefold(), other.casefold()
-        short, long = sorted((a, b), key=len)
-        if a == b or _same_number(a, b) or (kind == "token" and len(short) > 2 and long.startswith(short)):
+        short, long = sorted((label.casefold(), other.casefold()), key=len)
+        if _differ_in_form(label, other) or (kind == "token" and len(short) > 2 and long.startswith(short)):
             return other
     return None
+
+
+def _differ_in_form(a: str, b: str) -> bool:
+    return a.casefold() == b.casefold() or _same_number(a, b)
 
 
 def _same_number(a: str, b: str) -> bool:
@@ -84,6 +113,11 @@ def _same_number(a: str, b: str) -> bool:
         return float(a) == float(b)
     except ValueError:
         return False
+
+
+def _yaml(word: str) -> str:
+    """The word as a key or value in the braces of YAML."""
+    return str(yaml.safe_dump(word, default_flow_style=True, allow_unicode=True, width=10_000)).splitlines()[0]
 
 
 def _by_order(labels: Sequence[str], others: Sequence[str]) -> dict[str, str]:

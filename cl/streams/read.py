@@ -36,7 +36,7 @@ def read_corpus(name: str, kind: Kind, reader: Reader, paths: dict[str, str]) ->
     notes: list[str] = []
     parsed = {split: _parsed(name, split, reader, path, notes) for split, path in paths.items()}
     try:
-        splits = reader.settle(parsed, notes)
+        splits = reader.finish(parsed, notes)
     except UserError as error:
         raise UserError(f"corpus {name}: {error}") from error
     return Corpus(name, kind, splits, tuple(f"{name}: {note}" for note in notes))
@@ -49,7 +49,10 @@ def _parsed(name: str, split: str, reader: Reader, path: str, notes: list[str]) 
     except UserError as error:  # not all of them are about a line
         raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from error
     if not len(examples):
-        raise UserError(f"{path}: no examples in it, for split {split!r} of corpus {name}. Check the file.")
+        dropped = f" ({'; '.join(of_split)})" if of_split else ""
+        raise UserError(
+            f"{path}: no examples in it, for split {split!r} of corpus {name}{dropped}. Check the file and its options."
+        )
     notes += [f"{split}: {note}" for note in of_split]
     return examples
 
@@ -64,18 +67,23 @@ def split_overlap(corpus: Corpus) -> dict[tuple[str, str], int]:
     return {pair: count for pair, count in counts.items() if count}
 
 
-def leaks(corpora: Sequence[Corpus]) -> dict[tuple[int, int], int]:
-    """`{(0, 2): 5}`: how many test inputs of the first corpus stand in train of the third, where any do."""
+def leaks(corpora: Sequence[Corpus]) -> tuple[int, dict[tuple[int, int], int]]:
+    """How many test inputs stand in train of another corpus, and by pair.
+
+    `{(0, 2): 5}`: five of the first corpus stand in train of the third.
+    """
     trained: dict[Hashable, list[int]] = {}
     for number, corpus in enumerate(corpora):
         for key in set(_keys(corpus.splits["train"], corpus.kind)):
             trained.setdefault(key, []).append(number)
-    found: Counter[tuple[int, int]] = Counter()
+    total, pairs = 0, Counter[tuple[int, int]]()
     for number, corpus in enumerate(corpora):
         if "test" in corpus.splits:
             for key in _keys(corpus.splits["test"], corpus.kind):
-                found.update((number, other) for other in trained.get(key, ()) if other != number)
-    return dict(found)
+                others = [other for other in trained.get(key, ()) if other != number]
+                total += bool(others)
+                pairs.update((number, other) for other in others)
+    return total, dict(pairs)
 
 
 def without_overlap(corpora: Sequence[Corpus]) -> list[Corpus]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any, overload
 
 with warnings.catch_warnings():
@@ -62,8 +63,8 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
         """The stream of a scenario that was built with Avalanche from dict samples.
 
         Samples are `{"text", "label"}` or `{"tokens", "tags"}` with BIO tags; there must be a `train` and a
-        `test` stream of equal length, and may be a `valid` one (else a tenth of train is held out). Every
-        class seen so far is a candidate.
+        `test` stream, and may be a `valid` one (else a tenth of train is held out), with as many experiences
+        each. Every class seen so far is a candidate.
         """
         if isinstance(scenario, Stream):
             return scenario
@@ -72,11 +73,12 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
         streams = {name: list(scenario.streams[name]) for name in SPLITS if name in scenario.streams}
         if missing := {"train", "test"} - set(streams):
             raise UserError(f"the scenario has no {sorted(missing)[0]!r} stream; it has: {', '.join(scenario.streams)}")
-        if len(streams["train"]) != len(streams["test"]):
-            raise UserError(
-                f"the scenario's train stream has {len(streams['train'])} experiences, its test stream "
-                f"{len(streams['test'])}: each experience needs both"
-            )
+        for name, of_split in streams.items():
+            if len(of_split) != len(streams["train"]):
+                raise UserError(
+                    f"the scenario's train stream has {len(streams['train'])} experiences, its {name} stream "
+                    f"{len(of_split)}: each experience needs one in each stream"
+                )
         corpora = [
             _read_back(i, {name: list(exps[i].dataset) for name, exps in streams.items()}, exp)
             for i, exp in enumerate(streams["train"])
@@ -90,11 +92,16 @@ class LanguageExperience(DatasetExperience):  # type: ignore[misc]
     def __init__(self, experience: Experience, split: SplitName, number: dict[tuple[Kind, str], int]) -> None:
         columns = zip(experience.classes, experience.columns, strict=True)
         classes = {label: number[experience.kind, name] for label, name in columns}
-        dataset = _dataset(experience, experience.split(split), classes)
-        super().__init__(dataset=dataset, current_experience=experience.index)
+        super().__init__(dataset=None, current_experience=experience.index)
+        self._make_dataset = partial(_dataset, experience, experience.split(split), classes)
         self.name, self.kind, self.index = experience.name, experience.kind, experience.index
         self.classes, self.classes_in_this_experience = experience.classes, list(classes.values())
         self.task_label, self.task_labels = experience.task_label, [experience.task_label]
+
+    @cached_property
+    def dataset(self) -> AvalancheDataset[Any]:
+        """Made when it is asked for: `cl` itself reads experiences, and a long stream has hundreds of data sets."""
+        return self._make_dataset()
 
 
 def _refuse_mixed_candidates(experiences: Sequence[Experience]) -> None:
@@ -145,5 +152,11 @@ def _read_back(index: int, samples: dict[str, list[Any]], experience: Any) -> Co
         )
         for split, rows in samples.items()
     }
-    corpus = Corpus(name, reader.kind, reader.settle(parsed, notes), tuple(f"{name}: {note}" for note in notes))
+    try:
+        splits = reader.finish(parsed, notes)
+    except UserError as error:
+        raise UserError(
+            f"experience {name} of the scenario: {error}. Samples give BIO tags: convert them there"
+        ) from error
+    corpus = Corpus(name, reader.kind, splits, tuple(f"{name}: {note}" for note in notes))
     return hold_out(corpus, {"valid": 0.1}, seed=0)

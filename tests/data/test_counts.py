@@ -34,13 +34,13 @@ def test_of_sentences() -> None:
     loc, per = counts(experiences, store_of(experiences, 7))
     assert (loc["experience"], loc["name"], loc["kind"]) == (0, "loc", "token")
     assert loc["splits"]["test"] == {
-        "entities": {"loc": 1}, "examples": 2, "words": 2, "no_sub_token": 0, "tokens": 6,
+        "entities": {"loc": 1}, "examples": 2, "words": 2, "tokens": 6, "unknown_tokens": 0,
         "cut_off": 0, "cut_off_share": 0.0, "windows": 2,
     }  # fmt: skip
     assert per["splits"]["test"]["entities"] == {"per": 0}, "a type without an entity is told of"
     both = counts(by_corpus([NER]), store_of(by_corpus([NER]), 7))[0]["splits"]["train"]
     assert both["entities"] == {"loc": 3, "per": 2}
-    assert (both["words"], both["no_sub_token"]) == (12, 1)
+    assert (both["words"], both["unknown_tokens"]) == (12, 1)
     assert (both["cut_off"], both["cut_off_share"], both["tokens"]) == (1, 1 / 3, 6 + 4 + 7)
 
 
@@ -48,7 +48,7 @@ def test_of_texts_and_windows() -> None:
     experiences = by_corpus([Corpus("a", "sequence", {"train": REVIEWS, "valid": REVIEWS, "test": REVIEWS})])
     (found,) = counts(experiences, store_of(experiences, 5, "split"))
     assert found["splits"]["train"] == {
-        "classes": {"no": 1, "yes": 2}, "examples": 3, "tokens": 3 + 3 * 5 + 4,
+        "classes": {"no": 1, "yes": 2}, "examples": 3, "tokens": 3 + 3 * 5 + 4, "unknown_tokens": 0,
         "cut_off": 0, "cut_off_share": 0.0, "windows": 5,
     }  # fmt: skip
     assert json.loads(json.dumps(found)) == found

@@ -52,7 +52,7 @@ def test_a_sentence_over_the_limit_is_counted_and_keeps_its_words(encoder: Encod
 def test_a_token_without_subtoken_stands_as_unknown(encoder: Encoder, blank: str) -> None:
     encoded = encoder.encode([["is", blank, "warm"], [blank]], "token")
     assert encoded.starts.tolist() == [1, 2, 3, 1]
-    assert encoded.lost.sum() == 2
+    assert encoded.unknown.sum() == 2
     assert encoded.ids[2] == encoder.tokenizer.unk_token_id
 
 

@@ -125,11 +125,27 @@ def test_where_words_one_by_one_are_right_nothing_moved(form: str, limit: int) -
 def test_words_without_a_sub_token_stand_as_unknown(form: str) -> None:
     tokenizer = FORMS[form]()
     encoded = Encoder(tokenizer, 64).encode([["Paris", "", "Rome"], ["", "Anna"]], "token")
-    assert encoded.lost.tolist() == [1, 1]
+    assert encoded.unknown.tolist() == [1, 1]
     assert (
         encoded.ids[encoded.starts[1]] == encoded.ids[encoded.offsets[1] + encoded.starts[3]] == tokenizer.unk_token_id
     )
     assert -1 not in encoded.starts
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_the_vocabulary_has_not_is_counted(form: str) -> None:
+    """Most tokenizers give such a word the unknown token, which is a sub-token as any; bytes know every word."""
+    encoder = Encoder(FORMS[form](), 64)
+    expected = [0, 0] if "byte-level" in form else [1, 2]
+    assert encoder.encode([["Paris", "☃", "Rome"], ["☃", "went", "☃"]], "token").unknown.tolist() == expected
+    assert encoder.encode(["Paris ☃ Rome", "☃ went ☃"], "sequence").unknown.tolist() == expected
+
+
+def test_the_token_that_ends_a_text_is_not_an_unknown_word() -> None:
+    """GPT-2 has one token for both."""
+    tokenizer = byte_level()
+    tokenizer.unk_token = "</s>"
+    assert Encoder(tokenizer, 64).encode(["Paris", "Rome"], "sequence").unknown.tolist() == [0, 0]
 
 
 def test_where_it_cannot_hold_it_is_told() -> None:

@@ -39,7 +39,7 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
     assert code == 0, output
     assert "0 problem(s); 1 cell(s) would go to runs/tiny" in output
     rows = [line.split() for line in output.splitlines()]
-    assert ["0", "a", "sequence", "14", "2", "4", "no,", "yes", "6/6/6", "0.0%", "0"] in rows
+    assert ["0", "a", "sequence", "14", "2", "4", "no,", "yes", "6/6/6", "0.0%/0.0%/0.0%", "0/0/0"] in rows
     assert any(row[:6] == ["1", "n", "token", "8", "2", "2"] for row in rows)
     assert "  0 a: tokens 84/12/24; classes 14/2/4: " in output
     assert "; entities 8/2/2: " in output
@@ -62,9 +62,13 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
         ("stream.scenario=clas", "stream.scenario: there is no scenario 'clas'. Did you mean 'class'?"),
         (NOT_TOY.format("my.scenario"), "stream.scenario: cannot import 'my.scenario'"),
         (NOT_TOY.format("math.pi"), "stream.scenario: math.pi is no function"),
+        (NOT_TOY.format("math.sqrt"), "stream.scenario: math.sqrt is called without arguments, and there is missing"),
         (NOT_TOY.format("builtins.dict"), "stream.scenario: a dict is no Avalanche scenario"),
         (NOT_TOY.format("domain"), "stream.corpora is empty"),
-        ("stream.corpora=[{name: a}]", "stream.corpora: the scenario toy does not read it; domain, class, task, cfner"),
+        (
+            "stream.corpora=[{name: a}]",
+            "stream.corpora: the scenario toy does not read it, it is for domain, class, task, cfner",
+        ),
         ("stream.toy={domains: 0, types: 0}", "stream.toy: domains and types are both 0"),
         (
             "stream.order=[books, nowhere]",
@@ -151,9 +155,9 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
     code, output = cl_command("check", "tiny.yaml", stream(REVIEWS[:-1] + ", test: t.tsv}"))
     assert code == 0
     assert "warning: the stream has one experience: nothing can be forgotten" in output
-    assert "warning: a: 1 of 2 test examples stand in train too; stream.drop_overlap=true" in output
+    assert "warning: a: 1 of 2 test examples stand in train too. stream.drop_overlap=true" in output
     row = next(line for line in output.splitlines() if line.startswith(" 0  a"))
-    assert row.split()[-3:] == ["6/6/32", "4.5%", "0"]  # one of 22 was cut off at network.max_length
+    assert row.split()[-3:] == ["6/6/32", "0.0%/0.0%/50.0%", "0/0/30"]  # one of 22 was cut off at network.max_length
     assert "(4.5%) are cut off at network.max_length" in output
     corpus = stream(REVIEWS[:-1] + ", test: t.tsv}")
     code, output = cl_command("check", "tiny.yaml", corpus, "network.overflow=split")
@@ -167,7 +171,7 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
     assert code == 0
     assert "continue an entity that never began" in output
     row = next(line for line in output.splitlines() if line.startswith(" 0  n"))
-    assert row.split()[-1] == "1"
+    assert row.split()[-1] == "1/0/0"
 
     code, output = cl_command("run", "tiny.yaml", stream(REVIEWS[:-1] + ", test: t.tsv}"))
     assert code == 0  # a stream of one experience works

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cl.data.collate import collate
 from cl.models import backbone
@@ -105,6 +106,37 @@ def test_a_teacher_from_a_state_is_the_teacher(prepared: Callable[[str], Prepare
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"network.backbone: the folder {tmp_path} does not load"):
         backbone.load(str(tmp_path))
+
+
+def saved(folder: Path) -> dict[str, torch.Tensor]:
+    """A backbone in that folder, and its weights."""
+    tokenizer = backbone.word_pieces(["some text"], 50)
+    backbone.scratch(backbone.Scratch(hidden=16, layers=1, heads=2), tokenizer, 24).model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1"])
+def test_weights_that_are_no_weights_are_refused(tmp_path: Path, content: bytes) -> None:
+    saved(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="does not load as a transformers model and tokenizer: Error while deserial"):
+        backbone.load(str(tmp_path))
+
+
+def test_weights_that_are_missing_are_not_random(tmp_path: Path) -> None:
+    """Transformers fills them in and says so in a table; here a pooler alone may be missing, which nothing reads."""
+    weights = saved(tmp_path)
+    backbone.load(str(tmp_path))
+    some = {name: weight for name, weight in weights.items() if "attention" not in name}
+    other = {f"model.encoder.{name}": weight for name, weight in weights.items()}
+    for wrong, number in ((some, len(weights) - len(some)), (other, len(weights))):
+        save_file(wrong, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(UserError, match=f"lack {number} weights of a BertModel, such as e"):
+            backbone.load(str(tmp_path))
+    whole = {f"bert.{name}": weight for name, weight in weights.items()}  # as saved with a head
+    save_file(whole, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    backbone.load(str(tmp_path))
 
 
 def test_a_pooler_that_nothing_depends_on_is_frozen() -> None:

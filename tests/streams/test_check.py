@@ -90,9 +90,10 @@ def test_warnings() -> None:
     corpus = sequence(train="ab", valid="a", test="aab")
     inputs = ["train 0", "train 1", "new"]
     repeated = replace(corpus, splits=corpus.splits | {"test": Examples(inputs, list("aab"))})
-    one, overlap = warnings(scenarios.by_corpus([repeated]))
+    one, contradiction, overlap = warnings(scenarios.by_corpus([repeated]))
     assert "one experience: nothing can be forgotten" in one
-    assert "s: 2 of 3 test examples stand in train too; stream.drop_overlap=true drops them from train" in overlap
+    assert "1 texts of test also stand earlier in it, or in a split before it, with another label" in contradiction
+    assert "s: 2 of 3 test examples stand in train too. stream.drop_overlap=true keeps them in test only" in overlap
 
     stray = token(train=["B-x", "I-x", "B-y"], valid=[], test=["B-x"])
     stray_tags, empty, undefined = warnings(scenarios.by_class([stray], [1]))
@@ -116,6 +117,9 @@ def test_leaks_between_experiences_are_told_with_counts() -> None:
     found = [w for w in warnings(scenarios.by_corpus([corpora[0], shared, corpora[2]])) if "another experience" in w]
     (leak,) = found
     assert leak.startswith("4 test examples stand in train of another experience: 2 of s0 in train of s1, 2 of s2")
+    more = replace(corpora[2], splits=corpora[2].splits | {"train": corpora[0].splits["test"]})
+    (leak,) = [w for w in warnings(scenarios.by_corpus([corpora[0], shared, more])) if "another experience" in w]
+    assert leak.startswith("6 test examples stand in train of another experience: 2 of s0 in train of s1, 2 of s0")
     # Experiences that share the sentences of one corpus do not leak to each other.
     words = token(train=["B-x", "B-y"], valid=["B-x", "B-y"], test=["B-x", "B-y"])
     assert not [w for w in warnings(scenarios.by_class([words], [1])) if "another experience" in w]

@@ -20,9 +20,9 @@ def sentences(name: str, *tags: list[str]) -> Corpus:
 @pytest.mark.parametrize(
     ("first", "second", "remedy"),
     [
-        (("negative", "neutral", "positive"), ("0", "1", "2"), "{0: negative, 1: neutral, 2: positive}"),
-        (("neg", "pos"), ("-1", "1"), "{-1: neg, 1: pos}"),
-        (("0", "1"), ("0.0", "1.0"), "{0.0: 0, 1.0: 1}"),
+        (("negative", "neutral", "positive"), ("0", "1", "2"), "{'0': negative, '1': neutral, '2': positive}"),
+        (("neg", "pos"), ("-1", "1"), "{'-1': neg, '1': pos}"),
+        (("0", "1"), ("0.0", "1.0"), "{'0.0': '0', '1.0': '1'}"),
         (("pos", "neg"), ("Neg", "Pos"), "{Neg: neg, Pos: pos}"),
         (("pos", "neg"), ("Neg", "pos"), "{Neg: neg, pos: pos}"),
         (("a", "b"), ("c", "d"), "{c: …, d: …}"),
@@ -47,10 +47,43 @@ def test_labels_that_are_shared_or_new_are_none() -> None:
 def test_one_text_with_two_labels() -> None:
     corpus = Corpus("c", "sequence", {"train": Examples(["good " * 50, "b", "good " * 50], ["x", "y", "y"])})
     (told,) = doubts(corpus)
-    assert told.startswith("c: 1 texts in train stand there before with another label, such as 'good good")
-    assert len(told) < 200
+    assert told.startswith(
+        "c: 1 texts of train also stand earlier in it, or in a split before it, with another label, "
+    )
+    assert "such as 'good good" in told and len(told) < 250
     same = Corpus("c", "sequence", {"train": Examples(["a", "a"], ["x", "x"])})
     assert not list(doubts(same))
+
+
+def test_one_text_with_another_label_in_another_split() -> None:
+    splits = {"train": Examples([["a"], ["b"]], [["B-x"], ["O"]]), "test": Examples([["b"], ["a"]], [["B-x"], ["B-x"]])}
+    (told,) = doubts(Corpus("c", "token", splits))
+    assert told.startswith("c: 1 sentences of test also stand earlier in it, or in a split before it") and "'b'" in told
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs"),
+    [
+        (("pos", "Pos", "neg"), "{pos: Pos}"),
+        (("1", "1.0", "0"), "{'1.0': '1'}"),
+        (("a", "b", "no", "NO"), "{'no': 'NO'}"),
+    ],
+)
+def test_labels_of_one_corpus_that_differ_in_form(labels: tuple[str, ...], pairs: str) -> None:
+    (told,) = doubts(texts("c", *labels))
+    assert "differ in their form only" in told and f"with {pairs} among them" in told
+    assert not list(doubts(sentences("c", ["B-PER", "B-PERCENT", "B-LOC"])))
+
+
+def test_a_label_that_says_that_there_is_none() -> None:
+    (told,) = doubts(texts("c", "pos", "nan", "neg"))
+    assert "'nan' is a class there" in told and "null in `labels`" in told
+    assert not list(doubts(texts("c", "none", "neg")))  # a class of many data sets
+
+
+def test_a_proposed_map_of_many_labels_is_short() -> None:
+    (told,) = unjoined([texts("one", *map(str, range(90))), texts("two", *(f"c{i}" for i in range(90)))])
+    assert len(told) < 700
 
 
 def test_missing_sentence_breaks_and_missing_entities() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import timeit
 from collections import Counter
 
 import pytest
@@ -68,7 +69,7 @@ def test_entity_types_are_on_each_side(types: list[set[str]]) -> None:
     for name, count in Counter(name for each in types for name in each).items():
         sides = [any(name in map(entity_type, tags) for tags in each.labels) for each in held.splits.values()]
         assert sides[0], "train has every type"
-        assert count < 3 or len(set().union(*types)) > 1 or all(sides)
+        assert count < 3 or all(sides) or any(f"has no {name}" in n or f", {name}" in n for n in held.notes)
 
 
 def test_neither_names_nor_the_order_of_the_file_matter() -> None:
@@ -90,12 +91,31 @@ def test_copies_stay_together_and_none_vanishes() -> None:
 
 
 def test_a_share_that_cannot_be_had_is_told() -> None:
-    copies = Corpus(
-        "c", "sequence", {"train": Examples(["same"] * 9 + ["other"], ["x"] * 10), "test": Examples([], [])}
-    )
-    held = hold_out(copies, {"valid": 0.5}, seed=0)
-    (note,) = held.notes
-    assert note.startswith(f"c: valid is {len(held.splits['valid'])} examples cut from train, not 5 (0.5 of 10)")
+    copies = Corpus("c", "sequence", {"train": Examples(["same"] * 9 + ["a", "b", "c"], ["x"] * 12)})
+    held = [hold_out(copies, {"test": 0.5, "valid": 0.0}, seed) for seed in range(8)]
+    for each in held:
+        told = (
+            "c: test is 2 of 4 different inputs, cut from train with 8 copies, which stay together; 0.5 of them are 2"
+        )
+        assert each.notes == ((told,) if len(each.splits["test"]) == 10 else ())
+    assert {len(each.splits["test"]) for each in held} == {2, 10}
     many = hold_out(texts("".join(chr(97 + i) * 3 for i in range(20))), {"valid": 0.1, "test": 0.1}, seed=0)
     assert all(found[chr(97 + i)] == 1 for found in counts(many).values() for i in range(20))
-    assert len(many.notes) == 2
+    assert ["20 of 60 different inputs" in note and "0.1 of them are 6" in note for note in many.notes] == [True] * 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_copies_of_one_input_cost_no_other_class_its_share(seed: int) -> None:
+    """Four hundred copies, beside classes of fifty: they are on one side by chance, and the others as ever."""
+    labels = ["a"] * 400 + ["b"] * 50 + ["c"] * 50
+    corpus = Corpus("c", "sequence", {"train": Examples(["same"] * 400 + [f"text {n}" for n in range(100)], labels)})
+    for name, found in counts(hold_out(corpus, BOTH, seed)).items():
+        assert {found["b"], found["c"]} <= {"train": {34, 35, 36}, "valid": {5, 6}, "test": {10, 9}}[name]
+
+
+def test_a_long_corpus_takes_as_many_times_longer_as_it_is_longer() -> None:
+    def seconds(number: int) -> float:
+        corpus = texts("abcd" * (number // 4))
+        return min(timeit.repeat(lambda: hold_out(corpus, BOTH, 0), number=1, repeat=3))
+
+    assert seconds(32_000) < 32 * seconds(2_000)  # 16 times as many; with a step that grows with their square, 80

@@ -41,7 +41,9 @@ def test_what_is_not_read_is_refused(scenario: str, option: str) -> None:
     if option in ALWAYS | READS.get(scenario, frozenset()):
         refuse_unread(config)
         return
-    with pytest.raises(UserError, match=f"stream.{option}: the scenario {scenario} does not read it; .* do"):
+    with pytest.raises(
+        UserError, match=f"stream.{option}: the scenario {scenario} does not read it, it is for .*: remove it"
+    ):
         refuse_unread(config)
 
 

@@ -136,7 +136,7 @@ def test_a_fingerprint_tells_splits_apart() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_order": ["b", "a"]}, "class_order: the scenario cfner does not read it; class, task do"),
+        ({"class_order": ["b", "a"]}, "class_order: the scenario cfner does not read it, it is for class, task"),
         ({"corpora": [{"kind": "sequence"}]}, "the protocol cfner is for one corpus of kind token"),
         ({"classes_per_experience": None}, "classes_per_experience is None"),
     ],

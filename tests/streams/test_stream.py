@@ -23,6 +23,7 @@ from avalanche.training.storage_policy import ClassBalancedBuffer, ExperienceBal
 
 from cl.config import StreamConfig, ToyConfig
 from cl.runs.streams import build_stream
+from cl.streams import stream as module
 from cl.streams.stream import Stream
 from cl.types import SPLITS, Experience, UserError
 
@@ -104,6 +105,17 @@ def test_an_experience_knows_what_it_is(mixed: Stream) -> None:
     assert {"tokens", "tags"} == set(place.train[0])
 
 
+def test_data_sets_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = module._dataset
+    monkeypatch.setattr(module, "_dataset", lambda *args: made.append(args) or real(*args))  # type: ignore[func-returns-value]
+    stream = build_stream(StreamConfig(toy=TOYS["mixed"]))
+    assert not made
+    experience = stream.train_stream[1]
+    assert experience.dataset is experience.dataset
+    assert len(made) == 1
+
+
 def test_names_are_needed_and_differ() -> None:
     with pytest.raises(UserError, match="no experience"):
         Stream([])
@@ -177,6 +189,7 @@ def test_data_loaders(mixed: Stream) -> None:
 # ------------------------------------------------------------------------- scenarios built with Avalanche
 
 TEXTS = [{"text": f"{w} {n}", "label": label} for n in range(10) for w, label in (("good", "yes"), ("bad", "no"))]
+MIXED_UP = [{"tokens": [f"Rome{n}"], "tags": ["I-place" if n == 7 else "B-place"]} for n in range(20)]
 TAGGED = [
     sample
     for n in range(5)
@@ -223,6 +236,9 @@ def test_integer_labels_are_names() -> None:
         (lambda: 3, "a int is no Avalanche scenario"),
         (lambda: scenario([TEXTS]), "the scenario has no 'test' stream; it has: train"),
         (lambda: scenario([TEXTS, TEXTS], test=[TEXTS]), "train stream has 2 experiences, its test stream 1"),
+        (lambda: scenario([TEXTS, TEXTS], valid=[TEXTS], test=[TEXTS] * 2), "its valid stream 1"),
+        (lambda: scenario([TEXTS], valid=[TEXTS] * 2, test=[TEXTS]), "its valid stream 2"),
+        (lambda: scenario([MIXED_UP], test=[MIXED_UP]), "experience experience-0 of the scenario: "),
         (lambda: scenario([[("good", 1)]], test=[TEXTS]), "experience-0/train: sample 0: a tuple has no 'text'"),
         (lambda: scenario([[{"text": "x"}]], test=[TEXTS]), "experience-0/train: sample 0: no key 'label'"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from cl.types import Examples, Kind, UserError
 
 Column = str | int
 Row = tuple[str, str, str]  # where it stands, its text, its label
-MOST_NUMBERS = 20  # as many different numbers may be classes, such as grades
+FEW_NUMBERS, MOST_NUMBERS = 5, 20  # as many different numbers may be classes, such as grades
 
 
 class Reader(ABC):
@@ -32,13 +33,16 @@ class Reader(ABC):
         What is dropped is counted in `notes`. Raises `UserError` for what it cannot read, naming where.
         """
 
-    def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
-        """The splits of one corpus as parsed, read alike: tags become BIO."""
-        return splits
+    @abstractmethod
+    def finish(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+        """The splits of one corpus as parsed, after what needs all of them: tags become BIO, labels are checked.
+
+        What a user should know is added to `notes`. Raises `UserError` for what is no class or no tag.
+        """
 
     def read(self, path: str) -> Examples:
         """The examples of a split that stands alone."""
-        return self.settle({path: self.parse(path, [])}, [])[path]
+        return self.finish({path: self.parse(path, [])}, [])[path]
 
 
 @dataclass
@@ -54,17 +58,22 @@ class TextFile(Reader):
 
     def content(self, path: str) -> str:
         """The decoded file, line ends as they are."""
-        data = file_at(path).read_bytes()
+        try:
+            data = file_at(path).read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from error
         try:
             text = data.decode(self.encoding, self.undecodable)
-        except LookupError:
-            raise UserError(f"encoding {self.encoding!r} is unknown. Try `utf-8`, `latin-1` or `gb18030`.") from None
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise UserError(
                 f"{path}:{line}: byte {error.start} (0x{data[error.start]:02x}) is not {self.encoding}. Set `encoding` "
                 "to the file's own (`latin-1` takes any byte), or `undecodable: replace`."
             ) from None
+        except (LookupError, ValueError) as error:
+            raise UserError(
+                f"encoding {self.encoding!r} cannot be used ({error}). Try `utf-8`, `latin-1` or `gb18030`."
+            ) from error
         return text.removeprefix("\ufeff")
 
     def lines(self, path: str) -> list[str]:
@@ -139,6 +148,8 @@ class Names:
                 raise UserError(f"`labels` has {str(word).lower()}, which is no name: put it in quotes.")
             if not isinstance(word, str | int | float | None):
                 raise UserError(f"`labels` has {quoted(word)}: give a new name for each label, or null to drop it.")
+            if isinstance(word, str) and not word.strip():
+                raise UserError("`labels` has an empty name: give one, or null to drop what has that label.")
         self.names = {str(key): name if name is None else str(name) for key, name in labels.items()}
 
     def of(self, label: str, where: str) -> str | None:
@@ -163,7 +174,7 @@ def labelled_texts(rows: Iterable[Row], labels: Mapping[Any, Any], skip_empty: b
             raise UserError(f"{where}: the text is empty. Check the `text` option, or set `skip_empty: true`.")
         if not label:
             raise UserError(f"{where}: the label is empty. Check the `label` option, or remove this example.")
-        if label.startswith("[") and label.endswith("]"):
+        if _is_list(label):
             raise UserError(f"{where}: {quoted(label)} are several labels of one example, which is not supported.")
         name = names.of(label, where)
         if name is None:
@@ -173,22 +184,35 @@ def labelled_texts(rows: Iterable[Row], labels: Mapping[Any, Any], skip_empty: b
         kept.append(name)
     notes += [f"{count} examples of {label!r} are dropped, as `labels` says" for label, count in dropped.items()]
     notes += [f"{empty} examples with an empty text are dropped, as `skip_empty` says"] if empty else []
-    _refuse_numbers(kept)
     return Examples(texts, kept)
 
 
-def _refuse_numbers(labels: Sequence[str]) -> None:
-    """Raises `UserError` where labels measure something instead of naming a class."""
-    distinct = sorted(set(labels))
-    if len(distinct) <= MOST_NUMBERS:
-        return
+def check_numbers(splits: Mapping[str, Examples], notes: list[str]) -> None:
+    """Labels that may measure something instead of naming a class: refused where it is likely, else noted."""
+    labels = [label for examples in splits.values() for label in examples.labels]
+    distinct, half = sorted(set(labels)), len(labels) / 2
     values = [value for label in distinct if (value := _number(label)) is not None]
+    if len(values) < len(distinct):
+        return
     whole = all(value.is_integer() for value in values)
-    if len(values) == len(distinct) and (not whole or len(distinct) > len(labels) / 2):
+    are = f"the labels are {len(distinct)} different numbers ({listed(distinct, 3)})"
+    if len(distinct) > (max(MOST_NUMBERS, half) if whole else min(MOST_NUMBERS, max(FEW_NUMBERS, half))):
         raise UserError(
-            f"the labels are {len(distinct)} different numbers ({listed(distinct, 3)}): numbers to predict are not "
-            "supported, only classes. Check the `label` option, or cut them into classes first."
+            f"{are}: numbers to predict are not supported, only classes. Check the `label` option, cut them into "
+            "classes first, or if they are classes, name each one in `labels`."
         )
+    if len(distinct) > MOST_NUMBERS:
+        notes.append(f"{are}: each is a class of its own. If they measure something, cut them into classes first")
+
+
+def _is_list(label: str) -> bool:
+    """Whether a label is several, written as a list."""
+    if not (label.startswith("[") and label.endswith("]")):
+        return False
+    try:
+        return isinstance(literal_eval(label), list)
+    except (ValueError, SyntaxError):
+        return False
 
 
 def _number(label: str) -> float | None:

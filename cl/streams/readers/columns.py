@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cl.streams.readers.base import TextFile
-from cl.streams.readers.tags import IOBES, Scheme, Tags, num_entities, settled
+from cl.streams.readers.tags import IOBES, Scheme, Tags, as_bio, num_entities
 from cl.types import OUTSIDE, Examples, Kind, UserError
 
 DOCUMENT = "-DOCSTART-"
@@ -26,7 +26,9 @@ class Columns(TextFile):
     delimiter: what separates columns, or `whitespace` for any run of spaces and tabs. None: a tab if the
         first row of the file has one, else whitespace.
     scheme: `bio`, `iob1`, `ioe1`, `ioe2`, `iobes` (also for BIOES, BMES, BILOU), or `auto`: the one that the tags of
-        all splits fit best. All read as BIO.
+        all splits fit best. All read as BIO. Where at least as many entities begin with I- as with B-, that is `iob1`:
+        both begin an entity, and a note counts those with B-. Where fewer do, but more than one per cent, `auto`
+        refuses: say whether they are entities (`iob1`) or mistakes (`bio`).
     entity: the type of bare tags, as in files that have `B`, `I` and `O` only.
     labels: new names of the entity types; null drops a type (it reads as O), one that is not in it is an error.
     comment: lines that start so are skipped, unless they read as a row: `#` may be a token.
@@ -64,9 +66,9 @@ class Columns(TextFile):
         notes += other_columns(sentences, self.tag)
         return Examples(inputs, labels)
 
-    def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+    def finish(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
         """The same sentences with BIO tags."""
-        return settled(splits, self.scheme, notes)
+        return as_bio(splits, self.scheme, self.labels, notes)
 
     def _rows(self, path: str) -> Iterator[tuple[int, list[str]]]:
         """Line numbers and their columns; no columns where a sentence ends."""

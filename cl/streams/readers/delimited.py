@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from cl.streams.readers.base import Column, Row, TextFile, as_column, as_columns, did_you_mean, labelled_texts, listed
+from cl.streams.readers.base import (
+    Column,
+    Row,
+    TextFile,
+    as_column,
+    as_columns,
+    check_numbers,
+    did_you_mean,
+    labelled_texts,
+    listed,
+)
 from cl.types import Examples, Kind, UserError
 
 LARGEST_FIELD = 2**31 - 1  # the csv module's own limit, 128 KiB, is less than a long review; this fits any C long
@@ -45,7 +55,15 @@ class Csv(TextFile):
         """Texts with their labels."""
         return labelled_texts(self._labelled(path), self.labels, self.skip_empty, notes)
 
+    def finish(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+        """The same examples."""
+        if not self.labels:
+            check_numbers(splits, notes)
+        return splits
+
     def _labelled(self, path: str) -> Iterator[Row]:
+        if self.columns is not None and self.columns < 2:
+            raise UserError(f"`columns` is {self.columns}: a line needs two at least, a text and a label.")
         rows = self._rows(path)
         first = next(rows, None)
         if first is None:
@@ -104,6 +122,8 @@ class Csv(TextFile):
     def _index(self, column: Column, header: list[str], where: str) -> int:
         if isinstance(column, str):
             names = [name.strip() for name in header]
+            if names.count(column) > 1:
+                raise UserError(f"{where}: {names.count(column)} columns are named {column!r}. Give one by its number.")
             if column in names and self._has_header():
                 return names.index(column)
             raise UserError(

@@ -15,13 +15,14 @@ from cl.streams.readers.base import (
     TextFile,
     as_column,
     as_columns,
+    check_numbers,
     did_you_mean,
     labelled_texts,
     listed,
     quoted,
     split_path,
 )
-from cl.streams.readers.tags import Scheme, Tags, settled
+from cl.streams.readers.tags import Scheme, Tags, as_bio
 from cl.types import Examples, Kind, UserError
 
 Located = tuple[str, Any]  # where a record stands, and the record
@@ -62,9 +63,13 @@ class Records(Reader):
             raise UserError(f"the text and the label are one key ({self.label!r}). Correct `text` or `label`.")
         return labelled_texts(self._labelled(records, names), self.labels, self.skip_empty, notes)
 
-    def settle(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
+    def finish(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
         """The same examples, tags in BIO."""
-        return splits if self.tokens is None else settled(splits, self.scheme, notes)
+        if self.tokens is not None:
+            return as_bio(splits, self.scheme, self.labels, notes)
+        if not self.labels:
+            check_numbers(splits, notes)
+        return splits
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[Row]:
         for where, record in records:
@@ -90,7 +95,7 @@ class Records(Reader):
             if not tokens:
                 empty += 1
                 continue
-            inputs.append([str(token) for token in tokens])
+            inputs.append([_word(token, where) for token in tokens])
             labels.append([parser.parse(label_name(tag, names, where), where) for tag in tags])
         notes += [f"{empty} records without tokens are passed over"] if empty else []
         return Examples(inputs, labels)
@@ -163,18 +168,34 @@ def list_of(record: Any, key: str, where: str) -> list[Any]:
     raise UserError(f"{where}: {key!r} is a {type(value).__name__}, not a list. Check the `tokens` and `tags` options.")
 
 
+def _word(token: Any, where: str) -> str:
+    """A token as a string. A number is one; what is empty or several is none."""
+    if isinstance(token, bool) or not isinstance(token, str | int | float):
+        raise UserError(f"{where}: the token {quoted(token)} is no string. Correct the record, or check `tokens`.")
+    return str(token)
+
+
 def label_name(value: Any, names: list[str], where: str) -> str:
-    """A label as a string: an integer by its name in `names`, if there are any."""
-    if isinstance(value, bool):
-        return str(value).lower()  # as JSON writes it
-    if isinstance(value, int) and names:
-        if 0 <= value < len(names):
-            return names[value]
-        raise UserError(f"{where}: label {value} has no name: there are {len(names)}, from 0. Is this split labelled?")
+    """A label as a string: a whole number by its name in `names`, if there are any."""
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: the label is {value}, which is no class. Remove the record, or name its class.")
+    if names:
+        return _name_of(value, names, where)
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON writes it
     if isinstance(value, str | int | float):
         return str(value)
     if isinstance(value, list | dict):
         raise UserError(f"{where}: {quoted(value)} are several labels of one example, which is not supported.")
     raise UserError(f"{where}: the label is {value!r}, neither a string nor a number. Check the option that names it.")
+
+
+def _name_of(value: Any, names: list[str], where: str) -> str:
+    """The name of a number, or a name itself."""
+    if value in names:
+        return str(value)
+    if isinstance(value, int | float) and int(value) == value:
+        if 0 <= value < len(names):
+            return names[int(value)]
+        raise UserError(f"{where}: label {value} has no name: there are {len(names)}, from 0. Is this split labelled?")
+    raise UserError(f"{where}: label {quoted(value)} is neither one of `names` ({listed(names)}) nor a number of one.")

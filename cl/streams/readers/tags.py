@@ -8,7 +8,7 @@ letters only: a first, inner or last token, or a lone one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from cl.streams.readers.base import Names, quoted
@@ -26,18 +26,18 @@ LETTERS: dict[Scheme, frozenset[str]] = {
     "ioe2": frozenset("IE"),
     "iobes": frozenset(IOBES),
 }
-TOLERATED = 0.01  # of the entities of a split: tags that do not keep to its scheme
+TOLERATED = 0.01  # of the entities of a split: those that are not written as its scheme has it
 
 
 class Tags:
-    """Checks the tags of a corpus, names their types, and turns them into BIO. `scheme` auto is found by `settle`."""
+    """Checks the tags of a corpus, one by one; `as_bio` reads them once all are known."""
 
     def __init__(self, scheme: Scheme, entity: str | None, labels: Mapping[Any, Any]) -> None:
         self.scheme, self.entity, self.names = scheme, entity, Names(labels)
         self._seen = {OUTSIDE: OUTSIDE}  # a file has few distinct tags: each is checked once
 
     def parse(self, tag: str, where: str) -> str:
-        """`B-PER` with its type renamed by `labels`, O if they drop it; a bare `B` gets the type `entity`."""
+        """`B-PER` with the letter of IOBES; a bare `B` gets the type `entity`. Raises `UserError` for other words."""
         if tag not in self._seen:
             self._seen[tag] = self._parse(tag, where)
         return self._seen[tag]
@@ -53,41 +53,48 @@ class Tags:
         name = name or self.entity or ""
         if not name:
             raise UserError(f"{where}: tag {tag!r} names no entity type. Name it, for example `entity: disease`.")
-        renamed = self.names.of(name, where)
-        # An entity that is dropped keeps its place until the scheme is known: what follows it depends on it.
-        return f"{IOBES[letter]}-{renamed if renamed not in (None, OUTSIDE) else DROPPED}"
+        self.names.of(name, where)  # raises; types get their new names where it is known which tags are one entity
+        return f"{IOBES[letter]}-{name}"
 
 
-DROPPED = "\0"  # the type of entities that `labels` drops; no file has it
+def as_bio(
+    splits: Mapping[str, Examples], scheme: Scheme, labels: Mapping[Any, Any], notes: list[str]
+) -> dict[str, Examples]:
+    """The splits of a corpus, tags as `Tags` parsed them, in BIO: one scheme for all, types renamed by `labels`.
 
-
-def settle(splits: Mapping[str, Sentences], scheme: Scheme, notes: list[str]) -> dict[str, list[list[str]]]:
-    """Parsed tags in BIO: one scheme for all splits of a corpus.
-
-    What a reader should know is added to `notes`. Raises `UserError` where no scheme fits.
+    What a user should know is added to `notes`. Raises `UserError` where no scheme fits.
     """
+    bio = bio_of({split: examples.labels for split, examples in splits.items()}, scheme, notes)
+    names = Names(labels)
+    found = {}
+    for split, examples in splits.items():
+        of_tag = {tag: _renamed(tag, names) for tag in {tag for sentence in bio[split] for tag in sentence}}
+        dropped = sum(tag[0] == "B" and of_tag[tag] == OUTSIDE for sentence in bio[split] for tag in sentence)
+        if dropped:
+            notes.append(f"{dropped} entities of {split} are dropped, as `labels` says: they read as O")
+        found[split] = Examples(examples.inputs, [[of_tag[tag] for tag in sentence] for sentence in bio[split]])
+    return found
+
+
+def _renamed(tag: str, names: Names) -> str:
+    name = None if tag == OUTSIDE else names.of(tag[2:], tag)
+    return OUTSIDE if name in (None, OUTSIDE) else f"{tag[0]}-{name}"
+
+
+def bio_of(splits: Mapping[str, Sentences], scheme: Scheme, notes: list[str]) -> dict[str, list[list[str]]]:
+    """Parsed tags in BIO. Raises `UserError` where no scheme fits."""
     chosen = best_scheme([sentence for tags in splits.values() for sentence in tags]) if scheme == "auto" else scheme
     for split, tags in splits.items():
         _check(split, tags, chosen, given=scheme != "auto")
     _note_irregular(splits, chosen, notes)
-    found = {}
-    for split, tags in splits.items():
-        bio = [list(sentence) if chosen == "bio" else _entities(sentence) for sentence in tags]
-        dropped = sum(tag == f"B-{DROPPED}" for sentence in bio for tag in sentence)
-        if dropped:
-            notes.append(f"{dropped} entities of {split} are dropped, as `labels` says: they read as O")
-        found[split] = [[OUTSIDE if tag[2:] == DROPPED else tag for tag in sentence] for sentence in bio]
-    return found
-
-
-def settled(splits: Mapping[str, Examples], scheme: Scheme, notes: list[str]) -> dict[str, Examples]:
-    """Examples with tags as `settle` makes them."""
-    tags = settle({split: examples.labels for split, examples in splits.items()}, scheme, notes)
-    return {split: Examples(examples.inputs, tags[split]) for split, examples in splits.items()}
+    return {
+        split: [list(sentence) if chosen == "bio" else _entities(sentence) for sentence in tags]
+        for split, tags in splits.items()
+    }
 
 
 def best_scheme(sentences: Sentences) -> Scheme:
-    """The scheme that the fewest of these tags break; of equal ones the first of iob1, bio, iobes, ioe2, ioe1.
+    """The scheme that the fewest of these entities break; of equal ones the first of iob1, bio, iobes, ioe2, ioe1.
 
     (IOB1 before BIO: where each explains as much, an I- that no B- began was meant to be an entity. A file without
     entities is BIO.)
@@ -100,8 +107,16 @@ def best_scheme(sentences: Sentences) -> Scheme:
 
 
 def num_broken(sentences: Sentences, scheme: str) -> int:
-    """How many tags do not keep to a scheme: letters that it has not, and those that stand where it has none."""
-    return sum(_is_broken(scheme, *triple) for sentence in sentences for triple in _triples(sentence))
+    """How many entities have a tag with a letter that the scheme has not, or has not in that place."""
+    return sum(_num_broken(tags, scheme) for tags in sentences)
+
+
+def _num_broken(tags: Sequence[str], scheme: str) -> int:
+    broken = [number for number, triple in enumerate(_triples(tags)) if _is_broken(scheme, *triple)]
+    if not broken:
+        return 0
+    entity_at = list(accumulate(tag[0] == "B" for tag in _entities(tags)))
+    return len({entity_at[number] for number in broken})
 
 
 def num_entities(sentences: Sentences) -> int:
@@ -138,13 +153,13 @@ def _check(split: str, tags: Sentences, chosen: Scheme, given: bool) -> None:
     broken, entities, better = num_broken(tags, chosen), num_entities(tags), best_scheme(tags)
     if broken <= TOLERATED * entities or (given and chosen != "bio"):  # others lose no entity
         return
-    # Of the schemes in which an entity begins where none goes on: one that has the letters of all splits.
+    # A scheme that loses no entity and has the letters of all splits.
     reads_all = "iob1" if {chosen, better} <= {"bio", "iob1"} else "iobes"
     if num_broken(tags, better) < broken:
         raise UserError(
-            f"{split}: {broken} of {entities} entities do not keep to the scheme `{chosen}`"
-            f"{'' if given else ', which fits the other splits best'}; they fit `{better}`. Set `scheme: {reads_all}`, "
-            "which reads both"
+            f"{split}: {broken} of {entities} entities are not written as the scheme `{chosen}` has it"
+            f"{'' if given else ', which fits the other splits best'}; they fit `{better}`. Set `scheme: {reads_all}`: "
+            "it reads the tags of either scheme"
         )
     if chosen == "bio" and not given:
         raise UserError(
@@ -158,7 +173,10 @@ def _note_irregular(splits: Mapping[str, Sentences], chosen: Scheme, notes: list
     counts = {split: num_broken(tags, chosen) for split, tags in splits.items()}
     where = ", ".join(f"{count} in {split}" for split, count in counts.items() if count)
     if where and chosen != "bio":  # stray tags of BIO are counted with the data, from wherever it comes
-        notes.append(f"tags that do not keep to the scheme {chosen}: {where}; an entity begins where none goes on")
+        notes.append(
+            f"entities that are not written as the scheme {chosen} has it: {where}. They are read all the same: each "
+            "tag that cannot continue the one before it begins an entity"
+        )
 
 
 def _entities(tags: Sequence[str]) -> list[str]:
