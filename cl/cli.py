@@ -98,7 +98,7 @@ def _as_it_began(folder: Path, overrides: list[str]) -> Path:
 @app.command()
 def status(folder: RunFolder) -> None:
     """Show the cells of a run folder: their states, how far they are, and what they hold on disk."""
-    from cl.runs.inspection import show_status
+    from cl.runs.status import show_status
 
     show_status(folder)
 
@@ -106,10 +106,11 @@ def status(folder: RunFolder) -> None:
 @app.command()
 def clean(folder: RunFolder) -> None:
     """Delete the checkpoints of finished cells; results stay. (With run.keep=none they go as soon as a cell ends.)"""
-    from cl.reporting.cost import size
+    from rich.filesize import decimal
+
     from cl.runs.folder import clean as clean_folder
 
-    typer.echo(f"{folder}: {size(clean_folder(folder))} freed")
+    typer.echo(f"{folder}: {decimal(clean_folder(folder))} freed")
 
 
 @app.command()
@@ -146,7 +147,7 @@ def plugins(name: PluginName = "") -> None:
 @app.command()
 def config(section: Section = "") -> None:
     """Every key of a config, or of a section: type, default, range and meaning."""
-    from cl.runs.inspection import show_keys
+    from cl.runs.status import show_keys
 
     show_keys(section)
 

@@ -12,15 +12,13 @@ from omegaconf import OmegaConf
 
 from cl.config import trainer
 from cl.config.options import did_you_mean
-from cl.data.encode import Overflow
-from cl.models.backbone import Scratch
-from cl.models.heads import HeadType
-from cl.models.network import Pooling
-from cl.training.checkpoint import Keep
+from cl.data.windows import Overflow
+from cl.models.options import HeadType, Pooling, Scratch
 from cl.training.recipe import Training
 from cl.types import SPLITS
 
 Mode = Literal["online", "offline", "disabled"]
+Keep = Literal["final", "none", "all"]
 
 
 @dataclass

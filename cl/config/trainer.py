@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from inspect import signature
-from typing import Any
-
-from lightning.pytorch import Callback, Trainer
+from typing import TYPE_CHECKING, Any
 
 from cl.config.options import did_you_mean, locate
 from cl.types import UserError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
 DEFAULTS = {
     "accelerator": "auto",
@@ -138,6 +139,8 @@ def _problem(key: str, value: Any) -> str | None:
         same = value is None or any(type(value) is type(each) and value == each for each in harmless)
         return None if same else f" is {value!r}: it has no place here: {instead}"
     if key not in PASSED_ON | OF_THE_PLAN:
+        from lightning.pytorch import Trainer
+
         known = sorted(PASSED_ON | OF_THE_PLAN)
         if key in signature(Trainer.__init__).parameters and key != "self":
             return ": this argument of lightning's Trainer is newer than cl: leave it out"
@@ -175,6 +178,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _problem_of_callback(value: Any) -> str | None:
+    from lightning.pytorch import Callback
+
     if isinstance(value, Callback):
         return None
     if not isinstance(value, str):
@@ -187,6 +192,8 @@ def _problem_of_callback(value: Any) -> str | None:
 
 
 def _callback(path: str) -> Callback:
+    from lightning.pytorch import Callback
+
     cls = locate(path, "trainer.callbacks")
     if not (isinstance(cls, type) and issubclass(cls, Callback)):
         raise UserError(f"{path} is no subclass of lightning.pytorch.Callback")

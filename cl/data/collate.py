@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from cl.batches import Batch, Targets
 from cl.data.dataset import Dataset, ragged
-from cl.types import KINDS, Batch, Kind, Targets
+from cl.types import KINDS, Kind
 
 Counts = dict[Kind, tuple[int, int]]
 

@@ -12,19 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cl.data.windows import borders, starts_of_windows
+from cl.data.windows import Overflow, borders, starts_of_windows
 from cl.types import Kind, UserError
 
 Ints = NDArray[np.int32]
-Overflow = Literal["cut", "split"]
-"""What becomes of a text that is longer than the limit: its end is cut off, or it is split into windows."""
-
 AT_ONCE = 1000  # texts a call of the tokenizer: enough to keep it busy, few enough to hold in memory
 
 

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from cl.batches import Batch
 from cl.data.collate import collate, count
 from cl.data.dataset import Dataset
 from cl.data.sampler import generator, global_batches, share, token_batches
-from cl.types import Batch
 
 
 class TrainLoader:

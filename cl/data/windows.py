@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
+
+Overflow = Literal["cut", "split"]
+"""What becomes of a text that is longer than the limit: its end is cut off, or it is split into windows."""
 
 
 def starts_of_windows(length: int, size: int, overlap: int) -> list[int]:

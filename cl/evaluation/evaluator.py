@@ -9,11 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from cl.batches import Batch
 from cl.data.dataset import Dataset, Store, ragged
 from cl.evaluation.scores import TagSet, class_counts, entity_counts, error_counts, error_rates, scores
 from cl.models.network import Network
 from cl.streams.scenarios import columns_after
-from cl.types import Batch, Experience, Kind, SplitName
+from cl.types import Experience, Kind, SplitName
 
 Passes = Callable[[Dataset], Iterable[Batch]]
 

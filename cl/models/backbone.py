@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils.logging import disable_progress_bar
 
+from cl.models.options import Scratch
 from cl.models.packing import Packing
 from cl.types import UserError
 
@@ -45,20 +45,6 @@ DROPOUTS = (
     "embedding_dropout",
     "mlp_dropout",
 )
-
-
-@dataclass
-class Scratch:
-    """The size of a `scratch` backbone: a small BERT with random weights and a vocabulary from the stream."""
-
-    hidden: int = 128
-    """Width; a multiple of heads."""
-    layers: int = 2
-    """Transformer layers."""
-    heads: int = 4
-    """Attention heads."""
-    vocabulary: int = 4000
-    """Word pieces at most."""
 
 
 class Backbone(nn.Module):

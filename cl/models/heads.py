@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize, pad
 
+from cl.models.options import HeadType
+
 INIT_STD = 0.02
 INIT_SCALE = 10.0  # of cosines: with 1 a class of a dozen could never be sure
-HeadType = Literal["linear", "cosine"]
 
 
 class Head(nn.Module):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
 
 from torch import Generator, Tensor, nn
 
+from cl.batches import Batch, Output, Outputs
 from cl.models.backbone import Backbone
-from cl.models.heads import HEADS, Head, HeadType
-from cl.types import KINDS, Batch, Kind, Output, Outputs
+from cl.models.heads import HEADS, Head
+from cl.models.options import HeadType, Pooling
+from cl.types import KINDS, Kind
 
 MASKED = -1e9  # the logit of a class that is no candidate: finite, so that differences of two masked ones are 0
-
-Pooling = Literal["mean", "first"]
 
 
 class Network(nn.Module):

@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from cl.batches import Batch, Step
 from cl.data.dataset import Dataset, Store
 from cl.models.network import Network
 from cl.plugins.saving import packed, unpacked
-from cl.types import Batch, Experience, Step, UserError
+from cl.types import Experience, UserError
+
+if TYPE_CHECKING:
+    from cl.training.recipe import Recipe
 
 Gradients = dict[str, Tensor]
 
@@ -72,6 +76,8 @@ class Plugin:
     excludes: ClassVar[dict[str, str]] = {}
     grows: ClassVar[str] = ""
     from_the_start: ClassVar[bool] = False
+    alias: ClassVar[str] = ""
+    """The name that a strategy gives this one where it has several of a kind."""
 
     def __init_subclass__(cls) -> None:
         """Raises `UserError` for a method whose name is nearly that of a seam, and which nobody would call."""
@@ -84,8 +90,20 @@ class Plugin:
                     f"{near[0]!r}? A method of your own needs a name that is less like it"
                 )
 
+    def generator(self, learner: Learner, *key: object) -> torch.Generator:
+        """`Learner.generator`, with draws of its own for each of several plugins of a kind."""
+        return learner.generator(*key, self.alias) if self.alias else learner.generator(*key)
+
     def adapt_model(self, learner: Learner, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""
+
+    def recipe(self, learner: Learner, recipe: Recipe, experience: Experience) -> Recipe:
+        """Pipe, when an experience begins. How it is trained: optimizer, learning rates, schedule, batches.
+
+        `replace(recipe, rates={"backbone.": 1e-5})` gives a part of the network a rate of its own, 0 freezes it. A run
+        that is resumed inside the experience goes on by what was said at its beginning.
+        """
+        return recipe
 
     def before_experience(self, learner: Learner, experience: Experience) -> None:
         """Notify, before the first step, on the device."""
@@ -147,6 +165,7 @@ class Plugin:
 
 SEAMS = (
     "adapt_model",
+    "recipe",
     "before_experience",
     "train_data",
     "on_batch",
@@ -160,7 +179,7 @@ SEAMS = (
     "network_for",
 )
 """Where a plugin may act, in the order of an experience."""
-NAMES = (*SEAMS, "state_dict", "load_state_dict")
+NAMES = (*SEAMS, "generator", "state_dict", "load_state_dict")
 
 
 class PluginError(RuntimeError):

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
+from cl.batches import Step
 from cl.plugins.base import Learner
 from cl.plugins.shared.neighbours import Neighbours, nearest_of_group
 from cl.plugins.shared.outside import TaughtOutside
 from cl.plugins.shared.taught import BATCH_SIZE
-from cl.types import Experience, Step
+from cl.types import Experience
 
 
 @dataclass

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cl.batches import Batch, Step
 from cl.plugins.base import Learner
 from cl.plugins.maths.losses import attention_distances, entropy, imitation, median_of_each
 from cl.plugins.shared.outside import RELABELS, TaughtOutside
-from cl.types import Batch, Experience, Step
+from cl.types import Experience
 
 
 @dataclass

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cl.batches import Output, Step
 from cl.data.dataset import Dataset, ragged
 from cl.plugins.base import Learner
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
-from cl.types import Experience, Kind, Output, Step
+from cl.types import Experience, Kind
 
 
 @dataclass

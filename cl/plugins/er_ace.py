@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from cl.batches import Batch, Targets
 from cl.plugins.base import Learner
 from cl.plugins.replay import Replay
-from cl.types import Batch, Kind, Targets
+from cl.types import Kind
 
 
 @dataclass

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
+from cl.batches import Output
 from cl.plugins.base import Learner
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.per_example import add_square, per_example
 from cl.plugins.shared.anchored import Anchored
-from cl.types import Experience, Output
+from cl.types import Experience
 
 
 @dataclass
@@ -43,8 +44,10 @@ class EWC(Anchored):
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         data = learner.store.dataset(experience.index, "train")
-        chosen = data[torch.randperm(len(data), generator=learner.generator("fisher"))[: self.num_examples or None]]
-        chance = torch.rand(len(learner.store.labels), generator=learner.generator("labels"))  # of each word
+        chosen = data[
+            torch.randperm(len(data), generator=self.generator(learner, "fisher"))[: self.num_examples or None]
+        ]
+        chance = torch.rand(len(learner.store.labels), generator=self.generator(learner, "labels"))  # of each word
 
         def minus_log_likelihood(output: Output) -> Tensor:
             labels = output.targets.labels

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from cl.batches import Step
 from cl.plugins.base import Learner
 from cl.plugins.maths.losses import imitation
 from cl.plugins.shared.outside import TaughtOutside
-from cl.types import Step
 
 
 @dataclass

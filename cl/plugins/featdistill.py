@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from cl.batches import Output, Step
 from cl.plugins.base import Learner
 from cl.plugins.shared.taught import Taught
-from cl.types import Kind, Output, Step
+from cl.types import Kind
 
 
 @dataclass

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cl.batches import Outputs, Step
 from cl.plugins.base import Learner, Plugin
 from cl.plugins.maths.losses import cross_entropy
-from cl.types import Kind, Outputs, Step
+from cl.types import Kind
 
 
 @dataclass

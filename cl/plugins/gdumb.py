@@ -47,5 +47,5 @@ class GDumb(Restarting):
     def extended(self, learner: Learner, experience: Experience) -> Buffer:
         """The memory with this experience's examples; the buffer itself is as it was, for a run may resume."""
         memory = replace(self.buffer)
-        offer(learner, experience, memory, "class_balanced")
+        offer(self, learner, experience, memory, "class_balanced")
         return memory

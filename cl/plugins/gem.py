@@ -57,7 +57,7 @@ class GEM(Remembering):
         data, drawn = self.remembered(learner), []
         for experience in torch.unique(data.experience).tolist():
             of_it = data[data.experience == experience]
-            order = torch.randperm(len(of_it), generator=learner.generator("gem", experience, learner.num_steps))
+            order = torch.randperm(len(of_it), generator=self.generator(learner, "gem", experience, learner.num_steps))
             drawn.append(of_it[order[: self.batch_size]])
         return drawn
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cl.batches import Output, Step
 from cl.plugins.base import Learner
 from cl.plugins.maths.losses import distillation
 from cl.plugins.shared.taught import Taught
-from cl.types import Experience, Kind, Output, Step
+from cl.types import Experience, Kind
 
 
 @dataclass

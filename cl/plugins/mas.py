@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cl.batches import Output
 from cl.plugins.base import Learner
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.per_example import add_magnitude, per_example
 from cl.plugins.shared.anchored import Anchored
-from cl.types import Experience, Output
+from cl.types import Experience
 
 
 @dataclass
@@ -31,7 +32,7 @@ class MAS(Anchored):
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
         data = learner.store.dataset(experience.index, "train")
-        chosen = data[torch.randperm(len(data), generator=learner.generator("mas"))[: self.num_examples or None]]
+        chosen = data[torch.randperm(len(data), generator=self.generator(learner, "mas"))[: self.num_examples or None]]
 
         def squared_norm(output: Output) -> Tensor:
             return output.raw.square().sum(1)

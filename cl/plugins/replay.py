@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cl.batches import Batch
 from cl.plugins.base import Learner
 from cl.plugins.shared.remembering import Remembering
-from cl.types import Batch
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
+from cl.batches import Step
 from cl.plugins.base import Learner
 from cl.plugins.shared.outside import RELABELS, TaughtOutside
-from cl.types import Step
 
 
 @dataclass

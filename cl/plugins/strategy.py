@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import permutations
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
+from cl.batches import Batch, Step
 from cl.data.dataset import Dataset
 from cl.models.network import Network
 from cl.plugins.base import Gradients, Learner, Plugin, PluginError
 from cl.plugins.writers import Writers
-from cl.types import Batch, Experience, Step, UserError
+from cl.types import Experience, UserError
+
+if TYPE_CHECKING:
+    from cl.training.recipe import Recipe
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -31,11 +35,16 @@ class Strategy:
             for trait in sorted(one.excludes.keys() & other.traits):
                 raise UserError(f"{first} cannot work together with {second}: {one.excludes[trait]}. Drop one of them")
         self.plugins, self.writers = plugins, Writers()
+        self.changes_recipe = bool(self._on("recipe"))
         self.acts_on_gradients = any(map(self._on, ("after_backward", "penalty", "on_gradients")))
 
     def adapt_model(self, learner: Learner, experience: Experience) -> None:
         """`Plugin.adapt_model` of each plugin, in listed order, as all that follow here."""
         self._notify(Plugin.adapt_model, learner, experience)
+
+    def recipe(self, learner: Learner, recipe: Recipe, experience: Experience) -> Recipe:
+        """`Plugin.recipe`, through each."""
+        return self._pipe(Plugin.recipe, learner, recipe, experience)
 
     def before_experience(self, learner: Learner, experience: Experience) -> None:
         """`Plugin.before_experience` of each."""

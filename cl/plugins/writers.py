@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from cl.batches import Batch, Step, Targets
 from cl.plugins.base import PluginError
-from cl.types import Batch, Kind, Step, Targets
+from cl.types import Kind
 
 T = TypeVar("T")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
+from rich.filesize import decimal
 
 from cl.reporting.cells import CellResult, by_label, comparable, plain
 from cl.reporting.charts import cell_styles
@@ -34,8 +35,8 @@ def cost_chart(cells: Sequence[CellResult]) -> Chart:
 
     panels = (
         _panel("Time of a run", time, seconds),
-        _panel("Stored between experiences", bars("stored_bytes"), size),
-        _panel("Peak memory", bars("peak_memory_bytes"), size),
+        _panel("Stored between experiences", bars("stored_bytes"), _size),
+        _panel("Peak memory", bars("peak_memory_bytes"), _size),
     )
     legend = {phase: style for phase, (_, style) in PHASES.items()}
     caption = "Means over seeds. Time is that of all experiences; memory and storage are the largest of any experience."
@@ -51,12 +52,8 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s"
 
 
-def size(value: float) -> str:
-    """`2048` → `2.0 KiB`."""
-    for unit, length in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
-        if value >= length:
-            return f"{value / length:.1f} {unit}"
-    return f"{value:.0f} B"
+def _size(value: float) -> str:
+    return decimal(int(value))
 
 
 def _values(cell: CellResult, key: str) -> list[float]:

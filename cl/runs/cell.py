@@ -100,17 +100,15 @@ class CellRun:
             self._warn_of_other_parts(trainer)
             self.training = None
             try:
-                trainer.fit(learner, datamodule=learner.data())
+                learnt = learner.learn(trainer)
             except SystemExit as error:  # what Lightning makes of KeyboardInterrupt
                 raise KeyboardInterrupt from error
-            for optimizer in trainer.optimizers:  # in a ring of references, where its state would wait for a collector
-                optimizer.state.clear()
         self._note_initial()
-        self.matrix.add(learner.row, learner.pooled)
+        self.matrix.add(learnt.row, learnt.pooled)
         self.cost.append(
             {
                 "experience": experience.index,
-                **asdict(learner.cost),
+                **asdict(learnt.cost),
                 "peak_memory_bytes": _peak_memory(),
                 "stored_bytes": stored_bytes(learner.strategy.state_dict()),
             }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from inspect import cleandoc
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.config import Config, completed
-from cl.config.describe import describe
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
 from cl.plugins import PLUGINS
 from cl.plugins.base import SEAMS, Plugin
-from cl.reporting.cost import size
-from cl.runs.folder import entries
 from cl.runs.learners import num_processes
 from cl.runs.networks import build_backbone
 from cl.runs.prepare import data_errors, encode
+from cl.runs.printing import console_for, say
 from cl.runs.strategies import build_strategy, plugin_class
 from cl.runs.streams import PROTOCOLS, SCENARIOS, build_stream
 from cl.streams import protocols
@@ -50,14 +46,14 @@ class Checked:
 
 def check(config: Config) -> Checked:
     """Prints what a run would do and every problem that it would meet. Trains nothing and writes nothing."""
-    console = _console()
+    console = console_for()
     problems: list[str] = []
     with _noting(problems):
         config = completed(config)
     for name, plugins in config.strategies.items():
         with _noting(problems):
             built = build_strategy(plugins, name).plugins.values()
-            _say(console, f"strategy {name}: {', '.join(map(repr, built)) or 'finetuning'}")
+            say(console, f"strategy {name}: {', '.join(map(repr, built)) or 'finetuning'}")
     with _noting(problems):
         num_processes(config.trainer)
     stream: Stream | None = None
@@ -74,17 +70,10 @@ def check(config: Config) -> Checked:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
             _inspect_data(experiences, store, [*notes, *doubts_of(experiences), *warnings], console)
     for problem in problems:
-        _say(console, f"error: {problem}", "red")
+        say(console, f"error: {problem}", "red")
     num_cells = len(config.strategies) * len(config.seeds)
-    _say(console, f"{len(problems)} problem(s); {num_cells} cell(s) would go to {config.run.dir}")
+    say(console, f"{len(problems)} problem(s); {num_cells} cell(s) would go to {config.run.dir}")
     return Checked(problems, stream)
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a table in a file or a pipe does not wrap
-    return console
 
 
 @contextmanager
@@ -103,12 +92,12 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
     for experience, of_experience in zip(experiences, found, strict=True):
         table.add_row(*map(Text, _describe(experience, of_experience["splits"], store)))
     console.print(table)
-    _say(console, "train/valid/test:")
+    say(console, "train/valid/test:")
     for of_experience in found:
-        _say(console, f"  {_counted(of_experience)}")
-    _say(console, f"split: {protocols.fingerprint(experiences)}; data: {fingerprint(identity_of(experiences))}")
+        say(console, f"  {_counted(of_experience)}")
+    say(console, f"split: {protocols.fingerprint(experiences)}; data: {fingerprint(identity_of(experiences))}")
     for warning in warnings:
-        _say(console, f"warning: {warning}", "yellow")
+        say(console, f"warning: {warning}", "yellow")
 
 
 def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experience], console: Console) -> None:
@@ -119,24 +108,7 @@ def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experi
     if experiences:
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,}"
-    _say(console, text)
-
-
-def show_status(folder: Path) -> None:
-    """A line a cell of a run folder: its state, how far it is, its size on disk."""
-    table = Table("strategy", "seed", "state", "learnt", "size", "of it checkpoints", "reason", box=None)
-    found = list(entries(folder))
-    for entry in found:
-        state = entry.state
-        learnt = f"{state.num_learnt}/{state.num_experiences or '?'}"
-        sizes = (size(entry.num_bytes), size(entry.checkpoint_bytes))
-        cells = (entry.cell.strategy, str(entry.cell.seed), state.name, learnt, *sizes, state.reason)
-        table.add_row(*map(Text, cells))
-    console = _console()
-    console.print(table)
-    counts = Counter(entry.state.name for entry in found)
-    states = ", ".join(f"{number} {name}" for name, number in counts.items())
-    _say(console, f"{len(found)} cell(s): {states}; {size(sum(entry.num_bytes for entry in found))}")
+    say(console, text)
 
 
 def list_plugins() -> None:
@@ -148,20 +120,12 @@ def list_plugins() -> None:
     Console().print("finetune: no plugin; the lower bound", table)
 
 
-def show_keys(section: str = "") -> None:
-    """Every key of a configuration, or of a section: type, default, range and meaning."""
-    table = Table("key", "type", "default", "range", "meaning", box=None)
-    for key in describe(section):
-        table.add_row(*map(Text, key))
-    _console().print(table)
-
-
 def show_plugin(name: str) -> None:
     """All about one plugin: what its docstring says, its knobs, where it acts, and what it does not work beside."""
     plugin = plugin_class(name, "plugin")
-    console = _console()
-    _say(console, f"{name}: {plugin.paper}" if plugin.paper else name, "bold")
-    _say(console, "\n" + cleandoc(plugin.__doc__ or "It has no docstring.") + "\n")
+    console = console_for()
+    say(console, f"{name}: {plugin.paper}" if plugin.paper else name, "bold")
+    say(console, "\n" + cleandoc(plugin.__doc__ or "It has no docstring.") + "\n")
     knobs = Table("knob", "type", "default", box=None)
     for f in fields(plugin):
         if f.init:
@@ -169,15 +133,15 @@ def show_plugin(name: str) -> None:
     if knobs.row_count:
         console.print(knobs)
     seams = [seam for seam in SEAMS if getattr(plugin, seam) is not getattr(Plugin, seam)]
-    _say(console, f"It acts in {', '.join(seams)}.")
+    say(console, f"It acts in {', '.join(seams)}.")
     if any(seam in seams for seam in ("loss", "penalty")):
-        _say(console, f"Its term is logged as loss/{name}.")
-    _say(console, f"What it stores grows with each experience: {plugin.grows}." if plugin.grows else
+        say(console, f"Its term is logged as loss/{name}.")
+    say(console, f"What it stores grows with each experience: {plugin.grows}." if plugin.grows else
          "What it stores does not grow with the number of experiences.")  # fmt: skip
     for trait, reason in plugin.excludes.items():
         others = [other for other, cls in PLUGINS.items() if trait in cls.traits and other != name]
         if others:
-            _say(console, f"It does not work beside {', '.join(others)}: {reason}.")
+            say(console, f"It does not work beside {', '.join(others)}: {reason}.")
 
 
 def list_streams() -> None:
@@ -235,7 +199,3 @@ def _slashed(numbers: Iterable[object]) -> str:
 def _shortened(classes: Sequence[str]) -> str:
     shown = ", ".join(classes[:SHOWN])
     return shown if len(classes) <= SHOWN else f"{shown}, … ({len(classes)})"
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, soft_wrap=True)

@@ -12,7 +12,11 @@ from cl.types import UserError
 
 
 def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
-    """The strategy `strategies.<name>` from its plugins' options."""
+    """The strategy `strategies.<name>` from its plugins' options.
+
+    A plugin goes by its own name, or by any other where its options say which it is: `{new: {plugin: replay, …}}`. So
+    one may stand there twice.
+    """
     if plugins is not None and not isinstance(plugins, dict):
         raise UserError(
             f"strategies.{name}: write a mapping of plugins, such as {{ewc: {{strength: 100}}}}, not {plugins!r}"
@@ -22,19 +26,28 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
         where = f"strategies.{name}.{plugin}"
         if options is not None and not isinstance(options, dict):
             raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
-        built[plugin] = instantiate(plugin_class(plugin, where), options, where)
+        options = dict(options or {})
+        kind = options.pop("plugin", plugin)
+        built[plugin] = instantiate(plugin_class(kind, where), options, where)
+        if plugin != kind:
+            built[plugin].alias = plugin  # type: ignore[misc]
     try:
         return Strategy(built)
     except UserError as error:
         raise UserError(f"strategies.{name}: {error}") from error
 
 
-def plugin_class(name: str, where: str) -> type[Plugin]:
+def plugin_class(name: object, where: str) -> type[Plugin]:
     """The plugin of a name of `PLUGINS` or a dotted path; `where` names the place in errors."""
+    if not isinstance(name, str):
+        raise UserError(f"{where}.plugin is {name!r}: give the name of a plugin or a dotted path")
     if name in PLUGINS:
         return PLUGINS[name]
     if "." not in name:
-        raise UserError(f"{where}: there is no plugin {name!r}.{did_you_mean(name, PLUGINS)} Or a dotted path.")
+        raise UserError(
+            f"{where}: there is no plugin {name!r}.{did_you_mean(name, PLUGINS)} Or give a dotted path; a name of your "
+            "own needs the key `plugin`."
+        )
     found = locate(name, where)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise UserError(f"{where}: {name} is no subclass of cl.plugins.base.Plugin")

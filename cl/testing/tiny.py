@@ -14,12 +14,12 @@ from torch import Tensor
 
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
 from cl.config.trainer import for_lightning
-from cl.models.backbone import Scratch
+from cl.models.options import Scratch
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.streams import build_stream
 from cl.streams.stream import Stream
-from cl.training.learner import Learner
+from cl.training.learner import Learner, Learnt, Row
 from cl.training.recipe import Training
 
 NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))
@@ -97,10 +97,15 @@ def prepared(stream: str) -> Prepared:
 
 @dataclass
 class End:
-    """What a run left behind: the learner, and the row of scores after each experience."""
+    """What a run left behind: the learner, and what is known after each experience."""
 
     learner: Learner
-    rows: list[Any]
+    learnt: list[Learnt]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The row of scores after each experience."""
+        return [learnt.row for learnt in self.learnt]
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -136,25 +141,22 @@ def train(
     """Learns the first experiences of a stream; `change` is done to the learner first."""
     learner = fresh_learner(config, prepared, seed)
     change(learner)
-    rows = []
-    for experience in prepared.stream.experiences[:num_experiences]:
-        learn(learner, config, experience.index, prepared)
-        rows.append(learner.row)
-    return End(learner, rows)
+    chosen = prepared.stream.experiences[:num_experiences]
+    return End(learner, [learn(learner, config, experience.index, prepared) for experience in chosen])
 
 
-def learn(learner: Learner, config: Config, index: int, prepared: Prepared) -> None:
+def learn(learner: Learner, config: Config, index: int, prepared: Prepared) -> Learnt:
     """Learns one experience."""
     learner.begin(prepared.stream[index])
-    fit(learner, config)
+    return fit(learner, config)
 
 
-def fit(learner: Learner, config: Config, **trainer: Any) -> None:
+def fit(learner: Learner, config: Config, **trainer: Any) -> Learnt:
     """Trains from where the learner stands in its experience to the end of it."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Trainer(**(for_lightning(config.trainer) | trainer)).fit(learner, datamodule=learner.data())
+        return learner.learn(Trainer(**(for_lightning(config.trainer) | trainer)))
 
 
 def flatten(state: Any, prefix: str = "") -> dict[str, Any]:

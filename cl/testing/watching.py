@@ -15,13 +15,13 @@ from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cl.batches import Batch, Step
 from cl.plugins.base import Plugin
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.strategy import Strategy
 from cl.system.signals import StopRequest
 from cl.testing.tiny import assert_same
 from cl.training.learner import Learner
-from cl.types import Batch, Step
 
 
 class Watched(Strategy):

@@ -13,14 +13,14 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from cl.config.schema import Keep
 
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"  # in that of a cell
 KEPT = 2
-Keep = Literal["final", "none", "all"]
 
 
 class NoSpace(RuntimeError):
@@ -33,6 +33,8 @@ def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any], k
     With `keep` all, those that end an experience stay too.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    import torch  # not above: `cl status` looks at checkpoints without loading any
+
     memory = io.BytesIO()
     torch.save(state, memory)
     content = memory.getbuffer()
@@ -76,6 +78,8 @@ def tidy(folder: Path, keep: Keep) -> None:
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest whole checkpoint's state on the CPU, with a warning for each damaged one; None without any."""
+    import torch
+
     for path in reversed(_files(folder)):
         content = _whole(path)
         if content is not None:

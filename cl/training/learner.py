@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from cl.batches import Batch, Step
 from cl.data.collate import collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.module import ExperienceData, PassLoader
@@ -24,8 +25,9 @@ from cl.models.network import Network
 from cl.plugins.maths.algebra import parameters_of, without_autocast
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
-from cl.training.recipe import Training
-from cl.types import Batch, Experience, SplitName, Step
+from cl.training.optimizer import optimizer_of
+from cl.training.recipe import Recipe, Training
+from cl.types import Experience, SplitName
 
 log = logging.getLogger(__name__)
 Row = list[dict[str, float] | None]
@@ -48,12 +50,26 @@ class Cost:
     num_skipped: int = 0
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """What is known once an experience has been learnt: the row of scores, those pooled over all learnt, the cost."""
+
+    row: Row
+    pooled: dict[str, float]
+    cost: Cost
+
+
 class Learner(LightningModule):
     """What trains: see `cl.plugins.base.Learner` for the part that plugins use.
 
-    One `Trainer.fit` is one experience: `begin` before it, `row` and `cost` after it. `sinks` are called with
+    `begin` starts an experience, `learn` trains it to its end: one `Trainer.fit`. `sinks` are called with
     (experience, epoch, step, {name: value}) every `trainer.log_every_n_steps` optimizer steps.
     """
+
+    experience: Experience
+    recipe: Recipe
+    plan: ExperienceData
+    _learnt: Learnt
 
     def __init__(
         self,
@@ -81,6 +97,7 @@ class Learner(LightningModule):
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
         self.asked_to_stop: Callable[[], bool] = bool
         self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
+        self.cost = Cost()
         self._terms: dict[str, Tensor] = {}
         self._stepped = False  # whether the optimizer has taken the step under way
 
@@ -91,6 +108,14 @@ class Learner(LightningModule):
         self.experience, self.num_steps, self.cost = experience, 0, Cost()
         self.network.grow(self.store.num_columns[experience.index], self.generator("head"))
         self.strategy.adapt_model(self, experience)
+        self.recipe = self.strategy.recipe(self, Recipe(self.training_options), experience)
+
+    def learn(self, trainer: Trainer) -> Learnt:
+        """Trains from where the learner stands in its experience to its end, and scores every experience."""
+        trainer.fit(self, datamodule=self.data())
+        for optimizer in trainer.optimizers:  # in a ring of references, where its state would wait for a collector
+            optimizer.state.clear()
+        return self._learnt
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, at a step boundary: tensors and plain values."""
@@ -99,6 +124,8 @@ class Learner(LightningModule):
             "num_steps": self.num_steps,
             "total_steps": self.total_steps,
             "cost": asdict(self.cost),
+            # What plugins said when the experience began: they may say something else by now.
+            "recipe": asdict(self.recipe) if self.strategy.changes_recipe else None,
             "network": self.network.state_dict(),
             "plugins": self.strategy.state_dict(),
         }
@@ -111,10 +138,12 @@ class Learner(LightningModule):
         self.network.load_state_dict(state["network"])
         self.strategy.load_state_dict(self, state["plugins"])
         self.num_steps, self.total_steps, self.cost = state["num_steps"], state["total_steps"], Cost(**state["cost"])
+        if state["recipe"] is not None:
+            self.recipe = Recipe(Training(**state["recipe"]["options"]), state["recipe"]["rates"])
 
     def data(self) -> ExperienceData:
         """What to train on in this experience, as the plugins leave it, from the step it stands at."""
-        index, options = self.experience.index, self.training_options
+        index, options = self.experience.index, self.recipe.options
         train = self.strategy.train_data(self, self.store.dataset(index, "train"), self.experience)
         self.plan = ExperienceData(
             train,
@@ -160,9 +189,10 @@ class Learner(LightningModule):
         self._tell_of_skipped_steps()
         self.strategy.after_experience(self, self.experience)
         self.cost.plugin_seconds += self.elapsed()
-        self.row, self.pooled = self.evaluate("test")
+        row, pooled = self.evaluate("test")
         self.cost.evaluate_seconds += self.elapsed()
         self.cost.num_steps = self.num_steps
+        self._learnt = Learnt(row, pooled, self.cost)
 
     # -------------------------------------------------------------------------------------------- a step
 
@@ -231,14 +261,14 @@ class Learner(LightningModule):
         self._terms = {}
 
     def configure_optimizers(self) -> Any:
-        recipe, index = self.training_options, self.experience.index
+        options, index = self.recipe.options, self.experience.index
         # Lightning neither unscales nor clips the gradients of a fused step under mixed precision.
         clips, precision = self.trainer.gradient_clip_val, str(self.trainer.precision)
         fused = not precision.endswith("-mixed") or (precision == "bf16-mixed" and not clips)
-        optimizer = recipe.optimizer_of(self.network, index, fused)
+        optimizer = optimizer_of(self.recipe, self.network, index, fused)
         optimizer.register_step_post_hook(self._note_step)  # a scaler that skips a step never calls it
         start, end = self.plan.start, self.plan.num_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.factor(start + step, end, index))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: options.factor(start + step, end, index))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---------------------------------------------------------------------------------------- evaluation

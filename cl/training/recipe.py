@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
-
-import torch
-from torch.optim import Optimizer
-
-from cl.models.network import Network
 
 
 @dataclass
@@ -58,22 +53,14 @@ class Training:
             return max(0.0, (num_steps - step) / max(1, num_steps - warm))
         return 0.2 if self.schedule == "drop" and not experience and 2 * step >= num_steps else 1.0
 
-    def optimizer_of(self, network: Network, experience: int, fused: bool) -> Optimizer:
-        """A fresh optimizer of what trains in a network; `fused`: in one pass over the parameters."""
-        groups = [
-            {
-                "params": [
-                    p
-                    for name, p in network.named_parameters()
-                    if p.requires_grad and name.startswith("heads.") == of_heads and (p.ndim > 1) == decays
-                ],
-                "lr": rate,
-                "weight_decay": self.weight_decay if decays else 0.0,
-            }
-            for of_heads, rate in zip((False, True), self.rates(experience), strict=True)
-            for decays in (True, False)
-        ]
-        groups = [group for group in groups if group["params"]]
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, momentum=self.momentum, fused=fused)
-        return torch.optim.AdamW(groups, fused=fused)
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one experience is trained: the options, and what a plugin wants otherwise (see `Plugin.recipe`).
+
+    `rates`: learning rates of their own for parameters whose names begin so, the longest beginning first; 0 leaves them
+    as they are. The schedule multiplies them as it does all rates.
+    """
+
+    options: Training
+    rates: dict[str, float] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from cl.runs.prepare import Prepared
 from cl.system.allocator import freed_memory_kept
 from cl.system.signals import StopRequest
 from cl.training.learner import Learner
-from cl.types import Batch
+from cl.batches import Batch
 
 
 class Cell(CellRun):

@@ -11,7 +11,7 @@ from texts import Bench
 from timing import Report, race
 
 from cl.config import NetworkConfig, StreamConfig, ToyConfig
-from cl.models.backbone import Scratch
+from cl.models.options import Scratch
 from cl.runs.prepare import prepare
 from cl.types import KINDS
 

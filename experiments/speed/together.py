@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, BertConfig
 
 from cl.config import Config, NetworkConfig, StreamConfig, ToyConfig, to_yaml
-from cl.models.backbone import Scratch
+from cl.models.options import Scratch
 
 CORES = len(os.sched_getaffinity(0))
 SEEDS = list(range(min(4, max(2, CORES))))

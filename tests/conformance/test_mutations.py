@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cl.batches import Step
 from cl.data.sampler import share
 from cl.plugins.base import Gradients, Learner, Plugin
 from cl.plugins.ewc import EWC
@@ -17,7 +18,7 @@ from cl.plugins.maths.losses import cross_entropy, distillation
 from cl.plugins.replay import Replay
 from cl.plugins.writers import Writers
 from cl.testing.promises import COMPOSED, PROMISES, Subject, composes, prove_on_ranks
-from cl.types import Experience, Step
+from cl.types import Experience
 
 
 class DetachedPenalty(EWC):

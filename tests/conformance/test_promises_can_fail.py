@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cl.batches import Batch, Step
 from cl.data.dataset import Dataset
 from cl.models.network import Network, frozen_copy
 from cl.plugins import strategy as strategy_module
@@ -19,7 +20,7 @@ from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.testing import promises, prove
 from cl.testing.promises import COMPOSED, PROMISES, Subject, composes
-from cl.types import Batch, Experience, Step
+from cl.types import Experience
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cl.batches import Batch, Output, Step
 from cl.data.collate import Counts, collate, concat, count
 from cl.data.dataset import Dataset, Store
 from cl.data.encode import Encoder
@@ -19,7 +20,7 @@ from cl.data.sampler import global_batches, share, token_batches
 from cl.models.backbone import word_pieces
 from cl.runs.prepare import Prepared
 from cl.streams.scenarios import by_class, by_corpus
-from cl.types import SPLITS, Batch, Corpus, Examples, Output, Step
+from cl.types import SPLITS, Corpus, Examples
 
 NER = Examples(
     [["we", "met", "Ann"], ["in", "Bali"], ["Ann", "left", "Bali"]],

@@ -9,7 +9,8 @@ import pytest
 import cl.data.counts
 from cl.data.counts import counts
 from cl.data.dataset import Store, ragged
-from cl.data.encode import Encoder, Overflow
+from cl.data.encode import Encoder
+from cl.data.windows import Overflow
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_class, by_corpus, limit
 from cl.types import Corpus, Examples, Experience

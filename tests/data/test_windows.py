@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cl.batches import Batch, Output, Outputs
 from cl.config import NetworkConfig
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, Store
-from cl.data.encode import Encoder, Overflow
+from cl.data.encode import Encoder
 from cl.data.module import PassLoader
-from cl.data.windows import borders, starts_of_windows
+from cl.data.windows import Overflow, borders, starts_of_windows
 from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import word_pieces
 from cl.runs.prepare import prepare
 from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, train
-from cl.types import SPLITS, Batch, Corpus, Examples, Experience, Output, Outputs
+from cl.types import SPLITS, Corpus, Examples, Experience
 
 WORDS = ["we", "met", "Ann", "Lee", "in", "Rome", "good", "bad"]
 LONG = ["we", "met", "in", "Ann", "Lee", "Lee", "met", "we", "Rome"]  # Ann Lee Lee lies across borders

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cl.config import ToyConfig
-from cl.models.backbone import Scratch, scratch, word_pieces
+from cl.models.backbone import scratch, word_pieces
+from cl.models.options import Scratch
 
 Run = Any
 GOOD = "".join(f"text {i} of {label}\t{label}\n" for i in range(10) for label in ("yes", "no"))

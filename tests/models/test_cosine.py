@@ -15,7 +15,8 @@ from cl.models.network import MASKED, frozen_copy, restored_copy
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
-from cl.training.recipe import Training
+from cl.training.optimizer import optimizer_of
+from cl.training.recipe import Recipe, Training
 
 Get = Callable[[str], Prepared]
 
@@ -64,7 +65,7 @@ def test_the_scale_is_trained_and_does_not_decay(prepared: Get) -> None:
     config.network = replace(config.network, head="cosine")
     learner = build_learner(config, prepared("token"), "tested", 0)
     learner.begin(prepared("token").stream[0])
-    groups = Training(weight_decay=0.3).optimizer_of(learner.network, 0, fused=False).param_groups
+    groups = optimizer_of(Recipe(Training(weight_decay=0.3)), learner.network, 0, fused=False).param_groups
     scale = learner.network.head("token").scale
     assert [group["weight_decay"] for group in groups for p in group["params"] if p is scale] == [0.0]
 

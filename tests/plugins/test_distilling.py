@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
+from cl.batches import Batch, Outputs, Step
 from cl.data.collate import collate
 from cl.models.network import frozen_copy
 from cl.plugins.shared import taught
@@ -21,7 +22,6 @@ from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, train
 from cl.training.learner import Learner
-from cl.types import Batch, Outputs, Step
 
 Get = Callable[[str], Prepared]
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from cl.batches import Step
 from cl.data.collate import collate
 from cl.plugins.fgm import FGM
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
 from cl.training.learner import Learner
-from cl.types import Step
 
 Get = Callable[[str], Prepared]
 

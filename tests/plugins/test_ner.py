@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, normalize, softmax
 
+from cl.batches import Batch, Output, Step, Targets
 from cl.data.collate import collate
 from cl.models.network import MASKED
 from cl.plugins import PLUGINS
@@ -32,7 +33,7 @@ from cl.streams.scenarios import by_class, by_corpus
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, learn, tiny_config, train
-from cl.types import Batch, Corpus, Examples, Output, Step, Targets, UserError
+from cl.types import Corpus, Examples, UserError
 
 Get = Callable[[str], Prepared]
 TAUGHT = ("selftrain", "extendner", "cfner", "cpfd")

@@ -22,6 +22,7 @@ from transformers import (
     RobertaModel,
 )
 
+from cl.batches import Output
 from cl.data.collate import collate
 from cl.models.backbone import Backbone
 from cl.plugins.base import PluginError
@@ -34,7 +35,6 @@ from cl.plugins.maths.quadratic import Quadratic
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
 from cl.training.learner import Learner
-from cl.types import Output
 
 Get = Callable[[str], Prepared]
 

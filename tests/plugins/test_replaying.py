@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
+from cl.batches import Step
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, ragged
 from cl.memory.herding import herd, herding_keys
@@ -28,7 +29,6 @@ from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
 from cl.testing.tiny import assert_same, configured, learn, train
 from cl.training.learner import Learner
-from cl.types import Step
 
 Get = Callable[[str], Prepared]
 SMALL: dict[str, Any] = {"capacity": 10, "batch_size": 5}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cl.batches import Batch, Output, Step, Targets
 from cl.plugins.base import Plugin, PluginError
 from cl.plugins.cpfd import CPFD
 from cl.plugins.selftrain import SelfTraining
@@ -16,7 +17,7 @@ from cl.plugins.strategy import Strategy
 from cl.runs.prepare import Prepared
 from cl.runs.strategies import build_strategy
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner
-from cl.types import Batch, Kind, Output, Step, Targets, UserError
+from cl.types import Kind, UserError
 
 Get = Callable[[str], Prepared]
 

@@ -82,7 +82,8 @@ def test_pooled_scores_are_those_of_all_types_seen_on_the_whole_test_set() -> No
     config = tiny_config()
     prepared = prepare(config, Stream(protocols.cfner(ner, [1])))
     for learnt in range(3):
-        learner = train(prepared, configured("token", {"joint": {}}), num_experiences=learnt + 1).learner
+        end = train(prepared, configured("token", {"joint": {}}), num_experiences=learnt + 1)
+        learner = end.learner
         evaluator = prepared.evaluator
         data = evaluator.store.dataset(0, "test")
         predicted = torch.full((len(evaluator.store.labels),), -1)
@@ -95,7 +96,7 @@ def test_pooled_scores_are_those_of_all_types_seen_on_the_whole_test_set() -> No
         assert any(tag != "O" for tags in words for tag in tags)
         for average in ("micro", "macro"):
             expected = f1_score(gold, words, mode="strict", scheme=IOB2, average=average, zero_division=0)
-            assert learner.pooled[f"{average}_f1"] == pytest.approx(expected)
+            assert end.learnt[-1].pooled[f"{average}_f1"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

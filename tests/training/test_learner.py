@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cl.batches import Batch, Output
 from cl.data.collate import collate
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
@@ -23,7 +24,7 @@ from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, fit, learn, train
 from cl.training.callbacks import BestEpoch
 from cl.training.learner import Learner
-from cl.types import SPLITS, Batch, Corpus, Examples, Output
+from cl.types import SPLITS, Corpus, Examples
 
 Get = Callable[[str], Prepared]
 
@@ -236,8 +237,8 @@ def test_the_initial_row_is_from_before_any_step(prepared: Get) -> None:
         config = configured("sequence", {})
         config = replace(config, training=replace(config.training, learning_rate=rate))
         config = replace(config, evaluate=replace(config.evaluate, initial=True))
-        learner = train(data, config, num_experiences=2).learner
-        rows.append((learner.initial, learner.row))
+        end = train(data, config, num_experiences=2)
+        rows.append((end.learner.initial, end.rows[-1]))
     assert rows[0][0] == rows[0][1] == rows[1][0] != rows[1][1]
 
 

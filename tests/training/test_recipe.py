@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
 
 from cl.data.module import ExperienceData
+from cl.plugins.base import Plugin
 from cl.runs.prepare import Prepared
-from cl.testing.tiny import assert_same, configured, train
-from cl.training.recipe import Training
+from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
+from cl.testing.watching import IgnoreSignals, through_a_file
+from cl.training.callbacks import Checkpointer
+from cl.training.optimizer import optimizer_of
+from cl.training.recipe import Recipe, Training
+from cl.types import Experience, UserError
 
 Get = Callable[[str], Prepared]
 
@@ -39,7 +44,7 @@ def test_matrices_alone_decay(prepared: Get) -> None:
     """No bias, no LayerNorm; each group at the rate of the backbone or of the heads."""
     learner = train(prepared("token"), configured("token", {}), num_experiences=1).learner
     recipe = Training(learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.3)
-    groups = recipe.optimizer_of(learner.network, 0, fused=False).param_groups
+    groups = optimizer_of(Recipe(recipe), learner.network, 0, fused=False).param_groups
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     trained = {name: p for name, p in learner.network.named_parameters() if p.requires_grad}
     assert len(found) == sum(len(group["params"]) for group in groups) == len(trained)
@@ -87,3 +92,71 @@ def test_batches_of_a_token_budget_may_be_dealt_out(prepared: Get) -> None:
     batches = list(plan.global_batches())
     assert len(batches) == plan.num_steps == 2 * plan.steps_per_epoch
     assert max(len(batch) * int(plan.train.lengths[batch].max()) for batch in batches) <= 60
+
+
+# ------------------------------------------------------------------------- what a plugin says of the recipe
+
+
+@dataclass
+class Slower(Plugin):
+    """The backbone learns at a tenth of its rate once something was learnt, and stops when told to."""
+
+    stops: bool = False
+    learnt: int = field(default=0, init=False)
+
+    def recipe(self, learner: Any, recipe: Recipe, experience: Experience) -> Recipe:
+        if not self.learnt:
+            return replace(recipe, options=replace(recipe.options, optimizer="sgd", batch_size=6))
+        return replace(recipe, rates={"backbone.": 0.0 if self.stops else recipe.options.learning_rate / 10})
+
+    def after_step(self, learner: Any) -> None:
+        self.learnt += 1
+
+
+def slower(**options: Any) -> Any:
+    return configured("sequence", {f"{__name__}.Slower": options})
+
+
+def test_a_plugin_sets_optimizer_batches_and_rates(prepared: Get) -> None:
+    learners = [train(prepared("sequence"), slower(), number).learner for number in (1, 2)]
+    (first,), (second,) = (learner.trainer.optimizers for learner in learners)
+    assert isinstance(first, torch.optim.SGD) and isinstance(second, torch.optim.AdamW)
+    assert [learner.plan.batch_size for learner in learners] == [6, 8]
+    rates = {name: group["lr"] for group in second.param_groups for name in [group["params"][0].shape]}
+    assert set(rates.values()) == {1e-2, 1e-3}
+    heads = {id(p) for p in learners[1].network.heads.parameters()}
+    for group in second.param_groups:
+        assert {id(p) in heads for p in group["params"]} == {group["lr"] == 1e-2}
+
+
+def test_a_rate_of_nothing_leaves_parameters_as_they_are(prepared: Get) -> None:
+    one, two = (train(prepared("sequence"), slower(stops=True), number) for number in (1, 2))
+    for name, weight in one.weights.items():
+        if name.startswith("backbone."):
+            assert torch.equal(weight, two.weights[name]), name
+    assert not torch.equal(one.weights["heads.sequence.weight"], two.weights["heads.sequence.weight"])
+
+
+def test_inside_an_experience_a_run_goes_on_by_the_recipe_of_its_beginning(prepared: Get) -> None:
+    """The plugin would say another thing by now: it has learnt since."""
+    data, config = prepared("sequence"), slower()
+    straight, saved = fresh_learner(config, data), list[dict[str, Any]]()
+    straight.begin(data.stream[0])
+
+    def save(training: dict[str, Any]) -> None:
+        saved.append(through_a_file({"learner": straight.state(), "training": training}))
+
+    fit(straight, config, callbacks=[Checkpointer(save, 3, IgnoreSignals(), None, None)])
+    resumed = fresh_learner(config, data)
+    resumed.restore(saved[0]["learner"])
+    assert resumed.num_steps == 3
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    assert isinstance(resumed.trainer.optimizers[0], torch.optim.SGD)
+    assert_same(straight.network.state_dict(), resumed.network.state_dict())
+    assert_same(straight.strategy.state_dict(), resumed.strategy.state_dict())
+
+
+def test_a_rate_for_parameters_that_are_not_there(prepared: Get) -> None:
+    learner = train(prepared("sequence"), configured("sequence", {}), 1).learner
+    with pytest.raises(UserError, match="'bakbone' a learning rate of its own, and no trained parameter begins so"):
+        optimizer_of(Recipe(Training(), {"bakbone": 0.1}), learner.network, 0, fused=False)

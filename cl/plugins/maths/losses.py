@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cl.types import Output
+from cl.batches import Output
 
 
 def cross_entropy(output: Output) -> Tensor:

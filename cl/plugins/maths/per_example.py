@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from cl.batches import Batch, Output
 from cl.data.collate import collate
 from cl.data.dataset import Dataset
 from cl.models.network import Network
 from cl.plugins.base import Learner
 from cl.plugins.maths.algebra import Tensors, at_least_float32, parameters_of, without_autocast
-from cl.types import Batch, Output
 
 Value = Callable[[Output], Tensor]
 Add = Callable[[Tensor, Tensor], object]

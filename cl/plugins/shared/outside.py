@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from cl.batches import Batch, Output, Step
 from cl.models.network import MASKED
 from cl.plugins.base import Learner
 from cl.plugins.shared.taught import BATCH_SIZE, Taught
-from cl.types import Batch, Experience, Output, Step
+from cl.types import Experience
 
 RELABELS = {"relabels": "both write the labels of a step"}
 """What a plugin excludes whose traits include "relabels"."""

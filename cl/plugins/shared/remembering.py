@@ -35,7 +35,7 @@ class Remembering(Plugin):
 
     def draw(self, learner: Learner, purpose: str) -> Dataset:
         """A batch for this step, the same on every rank; another for another purpose. The buffer must not be empty."""
-        drawn = self.buffer.draw(self.batch_size, learner.generator(purpose, learner.num_steps))
+        drawn = self.buffer.draw(self.batch_size, self.generator(learner, purpose, learner.num_steps))
         return self.remembered(learner)[drawn]
 
     def remembered(self, learner: Learner) -> Dataset:
@@ -43,7 +43,7 @@ class Remembering(Plugin):
         return labelled_as_stored(learner, self.buffer)
 
     def after_experience(self, learner: Learner, experience: Experience) -> None:
-        offer(learner, experience, self.buffer, self.policy)
+        offer(self, learner, experience, self.buffer, self.policy)
 
 
 def labelled_as_stored(learner: Learner, buffer: Buffer) -> Dataset:
@@ -51,12 +51,12 @@ def labelled_as_stored(learner: Learner, buffer: Buffer) -> Dataset:
     return Dataset(learner.store, buffer.rows, buffer.experience, buffer.experience)
 
 
-def offer(learner: Learner, experience: Experience, buffer: Buffer, policy: str) -> None:
-    """Offers the training examples of an experience to a buffer, on every rank alike."""
+def offer(plugin: Plugin, learner: Learner, experience: Experience, buffer: Buffer, policy: str) -> None:
+    """Offers the training examples of an experience to a plugin's buffer, on every rank alike."""
     data = learner.store.dataset(experience.index, "train")
     groups = data.groups() * 2 + learner.store.is_token[data.rows]  # columns of two kinds are two classes
     keys = herding_keys(features_of(learner, data), groups, buffer.capacity) if policy == "herding" else None
-    buffer.add(data.rows, experience.index, groups, POLICIES[policy], learner.generator("buffer"), keys)
+    buffer.add(data.rows, experience.index, groups, POLICIES[policy], plugin.generator(learner, "buffer"), keys)
 
 
 def features_of(learner: Learner, data: Dataset) -> Tensor:

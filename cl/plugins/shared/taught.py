@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from cl.batches import Batch, Outputs
 from cl.data.dataset import ragged
 from cl.models.network import Network, frozen_copy
 from cl.plugins.base import Learner, Plugin
-from cl.types import Batch, Experience, Kind, Outputs
+from cl.types import Experience, Kind
 
 BATCH_SIZE = 64  # of passes without gradient
 MEMORY = 2**28  # bytes of logits that are remembered, at most

@@ -1,0 +1,23 @@
+"""What a network is made of, as a configuration names it. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Pooling = Literal["mean", "first"]
+HeadType = Literal["linear", "cosine"]
+
+
+@dataclass
+class Scratch:
+    """The size of a `scratch` backbone: a small BERT with random weights and a vocabulary from the stream."""
+
+    hidden: int = 128
+    """Width; a multiple of heads."""
+    layers: int = 2
+    """Transformer layers."""
+    heads: int = 4
+    """Attention heads."""
+    vocabulary: int = 4000
+    """Word pieces at most."""
