@@ -25,6 +25,10 @@ def global_batches(lengths: Tensor, batch_size: int, *key: object) -> list[Tenso
 
     `lengths`: int64 `[examples]`. The examples are shuffled, sorted by length within windows of some batches,
     cut, and the batches shuffled; every batch has `batch_size` examples but one, which may be smaller.
+
+    >>> batches = global_batches(torch.tensor([5, 2, 9, 3, 4]), 2, "any", "key")
+    >>> sorted(len(batch) for batch in batches), sorted(torch.cat(batches).tolist())
+    ([1, 2, 2], [0, 1, 2, 3, 4])
     """
     draw = generator(*key)
     order = torch.randperm(len(lengths), generator=draw)
@@ -37,6 +41,9 @@ def token_batches(lengths: Tensor, max_tokens: int, *key: object) -> list[Tensor
     """All examples once, shortest first, in batches that hold at most `max_tokens` once padded.
 
     A longer example is a batch of its own. Examples of one length are shuffled; batches are as many under any key.
+
+    >>> [batch.tolist() for batch in token_batches(torch.tensor([5, 2, 9, 3]), 6)]
+    [[1, 3], [0], [2]]
     """
     order = torch.randperm(len(lengths), generator=generator(*key))
     order = order[lengths[order].argsort(stable=True)]
@@ -49,5 +56,9 @@ def token_batches(lengths: Tensor, max_tokens: int, *key: object) -> list[Tensor
 
 
 def share(indices: Tensor, part: int, num_parts: int) -> Tensor:
-    """The part-th of `num_parts` shares, dealt in turn so that shares of a sorted batch have like lengths."""
+    """The part-th of `num_parts` shares, dealt in turn so that shares of a sorted batch have like lengths.
+
+    >>> [share(torch.arange(5), part, 2).tolist() for part in range(2)]
+    [[0, 2, 4], [1, 3]]
+    """
     return indices[part::num_parts]

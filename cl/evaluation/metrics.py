@@ -20,7 +20,14 @@ Floats = NDArray[np.float64]
 
 
 def average_score(r: Floats) -> float:
-    """Mean current score of the experiences learnt, `1/n Σ_j R[k, j]` (ACC of Lopez-Paz & Ranzato, 2017)."""
+    """Mean current score of the experiences learnt, `1/n Σ_j R[k, j]` (ACC of Lopez-Paz & Ranzato, 2017).
+
+    >>> r = np.array([[0.9, 0.5, 0.5], [0.7, 0.8, 0.6], [0.6, 0.7, 1.0]])
+    >>> round(average_score(r), 6)  # (0.6 + 0.7 + 1.0) / 3
+    0.766667
+    >>> average_score(r[:1])  # what is still to come counts in nothing
+    0.9
+    """
     return _mean(_learnt(r)[-1:])
 
 
@@ -34,7 +41,11 @@ def average_over_time(r: Floats) -> float:
 
 
 def learning_accuracy(r: Floats) -> float:
-    """Mean score of each experience right after learning it, `1/n Σ_j R[j, j]` (Riemer et al., 2019): plasticity."""
+    """Mean score of each experience right after learning it, `1/n Σ_j R[j, j]` (Riemer et al., 2019): plasticity.
+
+    >>> round(learning_accuracy(np.array([[0.9, 0.5], [0.7, 0.8]])), 6)
+    0.85
+    """
     return _mean(r.diagonal())
 
 
@@ -43,6 +54,9 @@ def forgetting_per_experience(r: Floats) -> Floats:
 
     Negative where the last experience made it better than ever. The maximum runs over *all* earlier rows, as in
     Chaudhry et al. (2018): also over those from before `j` was learnt, where `j` could be measured.
+
+    >>> forgetting_per_experience(np.array([[0.9, 0.5, 0.5], [0.7, 0.8, 0.6], [0.6, 0.7, 1.0]])).round(6)
+    array([0.3, 0.1])
     """
     if len(r) < 2:
         return np.empty(0)
@@ -52,7 +66,11 @@ def forgetting_per_experience(r: Floats) -> Floats:
 
 
 def forgetting(r: Floats) -> float:
-    """Mean of `forgetting_per_experience`, `1/k Σ_{j<k} f_j` (Chaudhry et al., 2018). Smaller is better."""
+    """Mean of `forgetting_per_experience`, `1/k Σ_{j<k} f_j` (Chaudhry et al., 2018). Smaller is better.
+
+    >>> forgetting(np.array([[0.9]]))  # nothing can be forgotten yet
+    nan
+    """
     return _mean(forgetting_per_experience(r))
 
 
@@ -60,6 +78,10 @@ def backward_transfer(r: Floats) -> float:
     """What later experiences did to earlier ones, `1/k Σ_{j<k} R[k, j] − R[j, j]` (Lopez-Paz & Ranzato, 2017).
 
     Negative where they were forgotten. Not the negative of `forgetting`, which compares with the best row.
+
+    >>> r = np.array([[0.5, 0.1, 0.1], [0.9, 0.8, 0.1], [0.7, 0.8, 1.0]])
+    >>> round(backward_transfer(r), 6), round(forgetting(r), 6)  # better than once learnt, worse than at best
+    (0.1, 0.1)
     """
     square = _learnt(r)
     return _mean((square[-1:] - square.diagonal())[:, :-1])

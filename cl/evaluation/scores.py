@@ -84,6 +84,11 @@ def entity_counts(predicted: Tensor, gold: Tensor, sentence: Tensor, tags: TagSe
     `predicted`, `gold`, `sentence`: int64 `[N]`, one a word of many sentences at once: the predicted column, the
     gold column, and which sentence the word is in. The words of a sentence are contiguous and in order. An entity
     is correct if its first word, last word and type all are (Tjong Kim Sang & De Meulder, 2003).
+
+    >>> tags = TagSet.of(["O", "B-person", "I-person"])
+    >>> gold, predicted = torch.tensor([1, 2, 0, 1]), torch.tensor([1, 2, 0, 2])  # the second begins with I-
+    >>> entity_counts(predicted, gold, torch.zeros(4), tags)
+    tensor([[1, 1, 2]])
     """
     predicted_end, predicted_type = tags.entities(predicted, sentence)
     gold_end, gold_type = tags.entities(gold, sentence)
@@ -121,13 +126,23 @@ def error_rates(counts: Tensor) -> dict[str, float]:
 
 
 def accuracy(counts: Tensor) -> float:
-    """Correct examples over all examples, in [0, 1]; NaN where there are none. For classes, not for entities."""
+    """Correct examples over all examples, in [0, 1]; NaN where there are none. For classes, not for entities.
+
+    >>> accuracy(torch.tensor([[3, 4, 5], [4, 6, 5]]))  # columns: correct, predicted, gold
+    0.7
+    """
     correct, _, gold = counts.sum(dim=0).tolist()
     return correct / gold if gold else math.nan
 
 
 def micro_f1(counts: Tensor) -> float:
-    """F1 of all types together, `2 · correct / (predicted + gold)`, in [0, 1]; NaN where neither has any."""
+    """F1 of all types together, `2 · correct / (predicted + gold)`, in [0, 1]; NaN where neither has any.
+
+    >>> micro_f1(torch.tensor([[1, 2, 2], [0, 0, 4]]))  # 2 · 1 / (2 + 6)
+    0.25
+    >>> micro_f1(torch.zeros(2, 3))
+    nan
+    """
     correct, predicted, gold = counts.sum(dim=0).tolist()
     return 2 * correct / (predicted + gold) if predicted + gold else math.nan
 
@@ -141,6 +156,9 @@ def per_class_f1(counts: Tensor) -> Tensor:
 def macro_f1(counts: Tensor) -> float:
     """Mean of `per_class_f1` over the classes that were predicted or are in the gold, as seqeval and scikit-learn
     take it; NaN where there are none.
+
+    >>> macro_f1(torch.tensor([[1, 2, 2], [0, 0, 4], [0, 0, 0]]))  # of 1/2 and 0; the third is in neither
+    0.25
     """
     return float(per_class_f1(counts).nanmean())
 

@@ -67,7 +67,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Row:
+class StrategyRow:
     """A strategy: an entry for each column, None where it was not measured."""
 
     label: str
@@ -81,7 +81,7 @@ class Table:
     """What `comparison` found; the writers below only format it."""
 
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[StrategyRow, ...]
     decimals: int
 
     @property
@@ -103,7 +103,7 @@ def comparison(cells: Sequence[CellResult], decimals: int = 1, columns: Sequence
     for j, column in enumerate(columns):
         _mark_best(table, j, column, contenders, decimals)
     rows = (
-        Row(label, tuple(entries), len(comparable(group)), _note(group))
+        StrategyRow(label, tuple(entries), len(comparable(group)), _note(group))
         for (label, group), entries in zip(groups.items(), table, strict=True)
     )
     return Table(columns, tuple(rows), decimals)
@@ -203,7 +203,7 @@ def _shown(entry: Entry | None, table: Table) -> str:
     return "–" if entry is None else entry.text(table.decimals)
 
 
-def _seeds(row: Row) -> str:
+def _seeds(row: StrategyRow) -> str:
     return f"{row.num_seeds}" + (f" ({row.note})" if row.note else "")
 
 

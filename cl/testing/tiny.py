@@ -14,12 +14,13 @@ from torch import Tensor
 
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
 from cl.config.trainer import for_lightning
+from cl.evaluation.matrix import Row
 from cl.models.options import Scratch
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.streams import build_stream
 from cl.streams.stream import Stream
-from cl.training.learner import Learner, Learnt, Row
+from cl.training.learner import Learner, Learnt
 from cl.training.recipe import Training
 
 NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))

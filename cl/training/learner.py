@@ -21,6 +21,7 @@ from cl.data.dataset import Dataset, Store
 from cl.data.module import ExperienceData, PassLoader
 from cl.data.sampler import derive_seed, generator, share
 from cl.evaluation.evaluator import Evaluator
+from cl.evaluation.matrix import Row
 from cl.models.network import Network
 from cl.plugins.maths.algebra import parameters_of, without_autocast
 from cl.plugins.maths.losses import cross_entropy
@@ -30,7 +31,6 @@ from cl.training.recipe import Recipe, Training
 from cl.types import Experience, SplitName
 
 log = logging.getLogger(__name__)
-Row = list[dict[str, float] | None]
 
 
 class Diverged(RuntimeError):
@@ -288,10 +288,10 @@ class Learner(LightningModule):
                 network, of_network, split, lambda data: self.batches_of(data, self.evaluate_batch_size), learnt
             )
         counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
-        row: Row = [None] * len(self.evaluator.experiences)
+        row: list[dict[str, float] | None] = [None] * len(self.evaluator.experiences)
         for e, found in counts.items():
             row[e] = self.evaluator.scores(e, found)
-        return row, self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
+        return tuple(row), self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
 
     # -------------------------------------------------------------------------------- what plugins may use
 

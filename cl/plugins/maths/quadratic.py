@@ -15,6 +15,12 @@ Tensors = dict[str, Tensor]
 class Quadratic:
     """Σ Aᵢ(θᵢ − μᵢ)² + c over named parameters; `curvature` A and `centre` μ.
 
+    >>> two = Quadratic()
+    >>> two.add({"w": torch.tensor([1.0])}, {"w": torch.tensor([0.0])})
+    >>> two.add({"w": torch.tensor([3.0])}, {"w": torch.tensor([4.0])})
+    >>> two.curvature, two.centre, two.constant  # θ² + 3(θ − 4)² = 4(θ − 3)² + 12
+    ({'w': tensor([4.])}, {'w': tensor([3.])}, 12.0)
+
     Of a matrix most of whose rows have no curvature, such as the embeddings of words that never came, only the others
     are kept: `rows`. A parameter that is not named there is kept whole, or in its first rows if it has grown since.
     """

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from cl.types import Examples, Kind, UserError
 
 Column = str | int
-Row = tuple[str, str, str]  # where it stands, its text, its label
+LabelledText = tuple[str, str, str]  # where it stands, its text, its label
 FEW_NUMBERS, MOST_NUMBERS = 5, 20  # as many different numbers may be classes, such as grades
 
 
@@ -162,7 +162,9 @@ class Names:
         )
 
 
-def labelled_texts(rows: Iterable[Row], labels: Mapping[Any, Any], skip_empty: bool, notes: list[str]) -> Examples:
+def labelled_texts(
+    rows: Iterable[LabelledText], labels: Mapping[Any, Any], skip_empty: bool, notes: list[str]
+) -> Examples:
     """Sequence examples: texts and labels without surrounding whitespace, labels renamed."""
     names, texts, kept, empty, dropped = Names(labels), list[str](), list[str](), 0, Counter[str]()
     for where, text, label in rows:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cl.streams.readers.base import (
     Column,
-    Row,
+    LabelledText,
     TextFile,
     as_column,
     as_columns,
@@ -61,7 +61,7 @@ class Csv(TextFile):
             check_numbers(splits, notes)
         return splits
 
-    def _labelled(self, path: str) -> Iterator[Row]:
+    def _labelled(self, path: str) -> Iterator[LabelledText]:
         if self.columns is not None and self.columns < 2:
             raise UserError(f"`columns` is {self.columns}: a line needs two at least, a text and a label.")
         rows = self._rows(path)

@@ -10,8 +10,8 @@ from typing import Any
 
 from cl.streams.readers.base import (
     Column,
+    LabelledText,
     Reader,
-    Row,
     TextFile,
     as_column,
     as_columns,
@@ -71,7 +71,7 @@ class Records(Reader):
             check_numbers(splits, notes)
         return splits
 
-    def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[Row]:
+    def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[LabelledText]:
         for where, record in records:
             texts = [value_of(record, key, where) for key in as_columns(self.text)]
             for text in texts:
