@@ -18,6 +18,7 @@ from cl.streams.scenarios import columns_after
 from cl.types import OUTSIDE, SPLITS, Examples, Experience, Kind, SplitName
 
 NO_COLUMN = -100
+MANY_UNKNOWN = 0.01  # of all tokens: a share from which on a warning says so
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,11 @@ class Store:
                 "(cl check tells which experience's), and words cut off from a test sentence count as not found; "
                 "network.overflow=split reads such texts whole, in windows"
             )
-        if num_unknown := int(self.unknown.sum()):
+        if (num_unknown := int(self.unknown.sum())) > MANY_UNKNOWN * len(self.ids):
             found.append(
-                f"{num_unknown} tokens are the unknown token: the network sees no difference between the words that it "
-                "stands for, which this vocabulary has not (cl check tells which experience's)"
+                f"{num_unknown} of {len(self.ids)} tokens ({num_unknown / len(self.ids):.1%}) are the unknown token: the "
+                "network sees no difference between the words that it stands for, which this vocabulary has not (cl "
+                "check tells which experience's)"
             )
         if num_apart := int(self.apart.sum()):
             found.append(

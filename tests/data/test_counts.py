@@ -13,7 +13,7 @@ from cl.data.encode import Encoder
 from cl.data.windows import Overflow
 from cl.models.backbone import word_pieces
 from cl.streams.scenarios import by_class, by_corpus, limit
-from cl.types import Corpus, Examples, Experience
+from cl.types import SPLITS, Corpus, Examples, Experience
 
 TRAIN = Examples(
     [["we", "met", "Ann", "Lee"], ["in", "Bali"], ["Ann", "\u200b", "left", "Bali", "and", "Rome"]],
@@ -78,3 +78,11 @@ def test_many_experiences_over_one_corpus_are_counted_once(monkeypatch: pytest.M
     found = counts(experiences, store)
     assert found[7]["splits"]["test"]["entities"] == {"t007": 2}
     assert sum(sizes) == 2 * len(sentences), "train once, dealt out, and the test sentences that all share once"
+
+
+def test_a_vocabulary_that_lacks_many_words_is_warned_of() -> None:
+    known, other = ["we met Ann Lee in Bali"] * 30, ["we met ☃"] * 3
+    for texts, share in ((known, None), (known + other, "3 of 255 tokens (1.2%)"), (known * 2 + other, None)):
+        corpus = Corpus("a", "sequence", dict.fromkeys(SPLITS, Examples(texts, ["x"] * len(texts))))
+        told = [warning for warning in store_of(by_corpus([corpus])).warnings() if "unknown token" in warning]
+        assert [share in warning for warning in told] == ([True] if share else [])
