@@ -108,9 +108,9 @@ class Store:
             )
         if (num_unknown := int(self.unknown.sum())) > MANY_UNKNOWN * len(self.ids):
             found.append(
-                f"{num_unknown} of {len(self.ids)} tokens ({num_unknown / len(self.ids):.1%}) are the unknown token: the "
-                "network sees no difference between the words that it stands for, which this vocabulary has not (cl "
-                "check tells which experience's)"
+                f"{num_unknown} of {len(self.ids)} tokens ({num_unknown / len(self.ids):.1%}) are the unknown token, "
+                "which stands for words that this vocabulary has not: to the network they are all alike (cl check tells "
+                "which experience's)"
             )
         if num_apart := int(self.apart.sum()):
             found.append(
