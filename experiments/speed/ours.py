@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from cl.batches import Batch
 from cl.config import Config
 from cl.data.module import TrainLoader
 from cl.models.network import Network
@@ -25,7 +26,6 @@ from cl.runs.prepare import Prepared
 from cl.system.allocator import freed_memory_kept
 from cl.system.signals import StopRequest
 from cl.training.learner import Learner
-from cl.batches import Batch
 
 
 class Cell(CellRun):
