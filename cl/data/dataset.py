@@ -109,8 +109,8 @@ class Store:
         if (num_unknown := int(self.unknown.sum())) > MANY_UNKNOWN * len(self.ids):
             found.append(
                 f"{num_unknown} of {len(self.ids)} tokens ({num_unknown / len(self.ids):.1%}) are the unknown token, "
-                "which stands for words that this vocabulary has not: to the network they are all alike (cl check tells "
-                "which experience's)"
+                "which stands for words that this vocabulary has not: to the network they are all alike (cl check "
+                "tells which experience's)"
             )
         if num_apart := int(self.apart.sum()):
             found.append(
