@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cl.plugins.base import Gradients, Learner
+from cl.plugins.base import Gradients, Tools
 from cl.plugins.maths.algebra import at_least_float32, inner, parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
@@ -27,13 +27,13 @@ class AGEM(Remembering):
     traits: ClassVar[frozenset[str]] = frozenset({"projects"})
     excludes: ClassVar[dict[str, str]] = {"projects": "the second projection breaks what the first has ensured"}
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         if not len(self.buffer):
             return gradients
-        parameters = parameters_of(learner.network)
-        loss = learner.forward_on(self.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
+        parameters = parameters_of(tools.network)
+        loss = tools.forward_on(self.draw(tools, "agem")).mean(lambda kind, output: cross_entropy(output))
         found = torch.autograd.grad(loss, list(parameters.values()))
-        reference = learner.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
+        reference = tools.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
         dot = inner(gradients, reference)
         if dot < 0:
             scale = float(dot / inner(reference, reference))

@@ -27,14 +27,28 @@ if TYPE_CHECKING:
 Gradients = dict[str, Tensor]
 
 
-class Learner(Protocol):
-    """What a plugin may use of the learner."""
+class Tools(Protocol):
+    """What a plugin may use: the network, the data, and what makes its draws, sums and passes right on any split."""
 
-    network: Network
-    store: Store
-    experience: Experience
-    num_steps: int
-    """Optimizer steps taken in this experience."""
+    @property
+    def network(self) -> Network:
+        """The network that trains."""
+
+    @property
+    def store(self) -> Store:
+        """All examples of the stream, encoded; a plugin sees of them what it kept, and `Experience`s as they come."""
+
+    @property
+    def experience(self) -> Experience:
+        """The experience that is being learnt."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps taken in this experience."""
 
     @property
     def progress(self) -> float:
@@ -58,6 +72,9 @@ class Learner(Protocol):
         Shares as those of `batch`, for a loss term; or one a rank and without autocast (None), for gradients that
         are then summed over ranks.
         """
+
+    def record(self, values: dict[str, float]) -> None:
+        """Logs values of this moment, by name, to log.csv and W&B: those of the first rank."""
 
 
 @dataclass
@@ -90,14 +107,14 @@ class Plugin:
                     f"{near[0]!r}? A method of your own needs a name that is less like it"
                 )
 
-    def generator(self, learner: Learner, *key: object) -> torch.Generator:
-        """`Learner.generator`, with draws of its own for each of several plugins of a kind."""
-        return learner.generator(*key, self.alias) if self.alias else learner.generator(*key)
+    def generator(self, tools: Tools, *key: object) -> torch.Generator:
+        """`Tools.generator`, with draws of its own for each of several plugins of a kind."""
+        return tools.generator(*key, self.alias) if self.alias else tools.generator(*key)
 
-    def adapt_model(self, learner: Learner, experience: Experience) -> None:
+    def adapt_model(self, tools: Tools, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""
 
-    def recipe(self, learner: Learner, recipe: Recipe, experience: Experience) -> Recipe:
+    def recipe(self, tools: Tools, recipe: Recipe, experience: Experience) -> Recipe:
         """Pipe, when an experience begins. How it is trained: optimizer, learning rates, schedule, batches.
 
         `replace(recipe, rates={"backbone.": 1e-5})` gives a part of the network a rate of its own, 0 freezes it. A run
@@ -105,51 +122,51 @@ class Plugin:
         """
         return recipe
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
         """Notify, before the first step, on the device."""
 
-    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
+    def train_data(self, tools: Tools, dataset: Dataset, experience: Experience) -> Dataset:
         """Pipe. What to train on."""
         return dataset
 
-    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def on_batch(self, tools: Tools, batch: Batch) -> Batch:
         """Pipe. A micro-batch, on the device, before the network sees it."""
         return batch
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
+    def on_step(self, tools: Tools, step: Step) -> Step:
         """Pipe. The forward pass, before any loss: the place to change what labels say (`Step.labelled`) and how much
         they count (`Step.weighed`). Weights of several plugins multiply; a second one that writes labels is an error.
         """
         return step
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         """Sum. This share of a term (see `Step.mean` and `Step.share`); logged as `loss/<plugin>`."""
         return None
 
-    def after_backward(self, learner: Learner, gradients: Gradients) -> None:
+    def after_backward(self, tools: Tools, gradients: Gradients) -> None:
         """Notify. What `on_gradients` gets, but of the loss alone, before any penalty: to be read."""
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
         """Sum. A term of the parameters alone, once a step on every rank: its value, and its gradient added in place.
 
         For any number of parts of a batch it costs one pass over the parameters, and nothing is sent between ranks.
         """
         return None
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         """Pipe. Gradients of all trained parameters, by name: reduced over ranks, unscaled, before clipping.
 
         Zero where no loss term of this step uses a parameter.
         """
         return gradients
 
-    def after_step(self, learner: Learner) -> None:
+    def after_step(self, tools: Tools) -> None:
         """Notify, after each optimizer step."""
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
         """Notify, after the last step, on the device, before evaluation."""
 
-    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
+    def network_for(self, tools: Tools, network: Network, experience: Experience) -> Network:
         """Pipe. The network that answers for an experience when it is scored."""
         return network
 
@@ -157,10 +174,10 @@ class Plugin:
         """State as tensors and plain values."""
         return {f.name: _packed(self, f.name) for f in fields(self) if not f.init}
 
-    def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
+    def load_state_dict(self, tools: Tools, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         for name, value in state.items():
-            setattr(self, name, unpacked(value, learner.network))
+            setattr(self, name, unpacked(value, tools.network))
 
 
 SEAMS = (

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
 from cl.batches import Step
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.neighbours import Neighbours, nearest_of_group
 from cl.plugins.shared.outside import TaughtOutside
 from cl.plugins.shared.taught import BATCH_SIZE
@@ -46,40 +46,40 @@ class CFNER(TaughtOutside):
         if self.balance < 0 or self.num_neighbours < 1 or not 0 < self.temperature <= 1 or not 0 <= self.confidence < 1:
             raise ValueError("needed: balance ≥ 0, num_neighbours ≥ 1, 0 < temperature ≤ 1, 0 ≤ confidence < 1")
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
-        super().before_experience(learner, experience)
-        if not self.teaches(learner, experience):
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        super().before_experience(tools, experience)
+        if not self.teaches(tools, experience):
             return
-        group = torch.zeros(len(learner.store.labels), dtype=torch.int64)  # 1: an entity, 2: an O called an old type
+        group = torch.zeros(len(tools.store.labels), dtype=torch.int64)  # 1: an entity, 2: an O called an old type
         parts = []
-        for old in self.guesses(learner, experience):
+        for old in self.guesses(tools, experience):
             kind = torch.where(old.targets.labels > 0, 1, 2 * (old.logits.argmax(1) > 0))
             words = old.targets.words[kind > 0].cpu()
             group[words] = kind[kind > 0].cpu()
             parts.append((words, old.features[kind > 0].cpu()))
-        self.neighbours = nearest_of_group(learner, group, parts, self.num_neighbours)
+        self.neighbours = nearest_of_group(tools, group, parts, self.num_neighbours)
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
-        view = self.look(learner, step)
+    def on_step(self, tools: Tools, step: Step) -> Step:
+        view = self.look(tools, step)
         return step if view is None else step.weighed("token", (~view.mine).to(view.old))
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if (view := self.view) is None:
             return None
         targets, known = view.output.targets, view.old.shape[1]
         entity = view.mine & ~view.outside
-        confident = view.old.softmax(1).max(1).values >= self.confidence * (1 - learner.progress)
+        confident = view.old.softmax(1).max(1).values >= self.confidence * (1 - tools.progress)
         sure = view.outside & (view.old.argmax(1) > 0) & confident
         joint = log_softmax(view.output.logits, 1)
         chosen = (entity | sure).nonzero().flatten()
         if len(chosen):
-            logits = self.neighbours.logits(learner, step.experience, targets.words[chosen], BATCH_SIZE)
+            logits = self.neighbours.logits(tools, step.experience, targets.words[chosen], BATCH_SIZE)
             # An old type's neighbours vote for old types alone.
             votes = entity[chosen, None, None] | (torch.arange(logits.shape[-1], device=logits.device) < known)
             around = torch.where(votes, logits, -torch.inf).softmax(-1).mean(1)
             mean = ((joint[chosen].exp() + around) / 2).clamp(min=1e-30).log()
             joint = joint.index_copy(0, chosen, mean.to(joint))
-        heat = torch.where(sure, self.temperature ** (1 - learner.progress), 1.0)
+        heat = torch.where(sure, self.temperature ** (1 - tools.progress), 1.0)
         teacher = log_softmax(view.old / heat[:, None], 1)
         distance = (teacher.exp() * (teacher - joint[:, :known])).sum(1)
         effect = nll_loss(joint, targets.labels, reduction="none")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.batches import Batch, Step
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.losses import attention_distances, entropy, imitation, median_of_each
 from cl.plugins.shared.outside import RELABELS, TaughtOutside
 from cl.types import Experience
@@ -47,33 +47,33 @@ class CPFD(TaughtOutside):
             raise ValueError("balance is at least 0 and least_bound above 0")
         self.distances = torch.zeros(0)  # of the attention maps of the step under way
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
-        if not self.teaches(learner, experience):
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        if not self.teaches(tools, experience):
             return
-        called = torch.zeros(len(learner.store.labels), dtype=torch.int64)  # 1 + what the teacher calls an O
+        called = torch.zeros(len(tools.store.labels), dtype=torch.int64)  # 1 + what the teacher calls an O
         doubt = torch.zeros(len(called), dtype=torch.float64)
-        for old in self.guesses(learner, experience):
+        for old in self.guesses(tools, experience):
             outside = old.targets.labels == 0
             words = old.targets.words[outside].cpu()
             called[words] = 1 + old.logits[outside].argmax(1).cpu()
             doubt[words] = entropy(old.logits[outside]).cpu().double()
-        called, doubt = (learner.sum({"each": each})["each"] for each in (called, doubt))
-        medians = median_of_each(doubt, called - 1, learner.network.head("token").num_columns)
+        called, doubt = (tools.sum({"each": each})["each"] for each in (called, doubt))
+        medians = median_of_each(doubt, called - 1, tools.network.head("token").num_columns)
         # The word in the middle is not below the median, however its entropy is rounded next time.
         self.bounds = medians.clamp(min=self.least_bound) * (1 - 1e-4)
 
-    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
-        if self.teaches(learner, learner.experience):
-            learner.network.backbone.watch()
+    def on_batch(self, tools: Tools, batch: Batch) -> Batch:
+        if self.teaches(tools, tools.experience):
+            tools.network.backbone.watch()
         return batch
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
+    def on_step(self, tools: Tools, step: Step) -> Step:
         self.view = None
-        if self.teacher is None or not self.teaches(learner, step.experience):
+        if self.teacher is None or not self.teaches(tools, step.experience):
             return step
-        maps = learner.network.backbone.unwatch()
+        maps = tools.network.backbone.unwatch()
         self.teacher.backbone.watch()
-        view = self.look(learner, step, self.guess(learner, step.experience, step.batch).logits)
+        view = self.look(tools, step, self.guess(tools, step.experience, step.batch).logits)
         assert view is not None
         self.distances = attention_distances(maps, self.teacher.backbone.unwatch(), step.batch.attention_mask)
         guess = view.old.argmax(1)
@@ -84,7 +84,7 @@ class CPFD(TaughtOutside):
         step = step.labelled("token", labels=torch.where(certain, guess, view.output.targets.labels))
         return step.weighed("token", (certain | ~view.outside) * trust * of_type)
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if (view := self.view) is None:
             return None
         words = step.mean(lambda kind, _: view.outside * imitation(view.output.logits, view.old), ["token"])

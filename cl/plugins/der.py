@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl.batches import Output, Step
 from cl.data.dataset import Dataset, ragged
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
 from cl.types import Experience, Kind
@@ -31,10 +31,10 @@ class DER(Remembering):
     words: dict[Kind, dict[int, Tensor]] = field(init=False, repr=False, default_factory=dict)
     logits: dict[Kind, dict[int, Tensor]] = field(init=False, repr=False, default_factory=dict)
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if not len(self.buffer):
             return None
-        drawn = learner.forward_on(self.draw(learner, "logits"), step.batch)
+        drawn = tools.forward_on(self.draw(tools, "logits"), step.batch)
         return self.strength * drawn.mean(self.distance, list(self.words))
 
     def distance(self, kind: Kind, output: Output) -> Tensor:
@@ -56,32 +56,32 @@ class DER(Remembering):
             for experience, stored in of_kind.items():
                 of_kind[experience] = stored.to(device)
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
         self.stay_on(torch.device("cpu"))
-        data = self.remembered(learner)
-        kept, _ = ragged(learner.store.word_offsets, data.rows)
+        data = self.remembered(tools)
+        kept, _ = ragged(tools.store.word_offsets, data.rows)
         for kind, stored in self.words.items():
             for earlier, words in stored.items():  # some made room for new ones
                 stays = torch.isin(words, kept)
                 stored[earlier], self.logits[kind][earlier] = words[stays], self.logits[kind][earlier][stays]
         new = data[data.experience == experience.index]
-        words, logits = self.logits_of(learner, new, experience.kind)
+        words, logits = self.logits_of(tools, new, experience.kind)
         self.words.setdefault(experience.kind, {})[experience.index] = words
         self.logits.setdefault(experience.kind, {})[experience.index] = logits
 
-    def logits_of(self, learner: Learner, data: Dataset, kind: Kind) -> tuple[Tensor, Tensor]:
+    def logits_of(self, tools: Tools, data: Dataset, kind: Kind) -> tuple[Tensor, Tensor]:
         """The targets of `data`, sorted, `[W]`, and the network's logits for them, `[W, C]`, on the CPU."""
-        words = ragged(learner.store.word_offsets, data.rows)[0].sort().values
-        head = learner.network.head(kind)
+        words = ragged(tools.store.word_offsets, data.rows)[0].sort().values
+        head = tools.network.head(kind)
         logits = torch.zeros(len(words), head.num_columns, dtype=head.logit_dtype)
-        learner.network.eval()
+        tools.network.eval()
         with torch.no_grad():
-            for batch in learner.batches_of(data, self.batch_size):
-                output = learner.network(batch)[kind]
+            for batch in tools.batches_of(data, self.batch_size):
+                output = tools.network(batch)[kind]
                 logits[torch.searchsorted(words, output.targets.words.cpu())] = output.raw.cpu()
-        learner.network.train()
-        return words, learner.sum({"logits": logits})["logits"]
+        tools.network.train()
+        return words, tools.sum({"logits": logits})["logits"]
 
 
 @dataclass
@@ -95,9 +95,9 @@ class DERPlusPlus(DER):
 
     label_strength: float = 0.5
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        dark = super().loss(learner, step)
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
+        dark = super().loss(tools, step)
         if dark is None:
             return None
-        drawn = learner.forward_on(self.draw(learner, "labels"), step.batch)
+        drawn = tools.forward_on(self.draw(tools, "labels"), step.batch)
         return dark + self.label_strength * drawn.mean(lambda kind, output: cross_entropy(output))

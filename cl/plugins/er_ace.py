@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cl.batches import Batch, Targets
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.replay import Replay
 from cl.types import Kind
 
@@ -28,14 +28,14 @@ class ERACE(Replay):
         "outside": "new data would be told that its words are of classes that are no candidates for them",
     }
 
-    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
-        targets = {kind: self.narrowed(learner, batch, kind, of_kind) for kind, of_kind in batch.targets.items()}
-        return super().on_batch(learner, replace(batch, targets=targets))
+    def on_batch(self, tools: Tools, batch: Batch) -> Batch:
+        targets = {kind: self.narrowed(tools, batch, kind, of_kind) for kind, of_kind in batch.targets.items()}
+        return super().on_batch(tools, replace(batch, targets=targets))
 
-    def narrowed(self, learner: Learner, batch: Batch, kind: Kind, targets: Targets) -> Targets:
+    def narrowed(self, tools: Tools, batch: Batch, kind: Kind, targets: Targets) -> Targets:
         """The targets of the current experience with its own classes as candidates, others as they are."""
-        now = learner.experience.index
-        told = learner.store.labelled_columns[now, : learner.store.num_columns[now][kind]].to(batch.row.device)
+        now = tools.experience.index
+        told = tools.store.labelled_columns[now, : tools.store.num_columns[now][kind]].to(batch.row.device)
         candidates = told | (batch.experience[targets.rows] != now).unsqueeze(1)
         return replace(
             targets, candidates=candidates if targets.candidates is None else candidates & targets.candidates

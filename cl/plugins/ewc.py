@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
 from cl.batches import Output
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.per_example import add_square, per_example
 from cl.plugins.shared.anchored import Anchored
@@ -42,12 +42,10 @@ class EWC(Anchored):
         if self.decay is not None and not 0 < self.decay <= 1:
             raise ValueError(f"decay is above 0 and at most 1, or null, not {self.decay}")
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        data = learner.store.dataset(experience.index, "train")
-        chosen = data[
-            torch.randperm(len(data), generator=self.generator(learner, "fisher"))[: self.num_examples or None]
-        ]
-        chance = torch.rand(len(learner.store.labels), generator=self.generator(learner, "labels"))  # of each word
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        data = tools.store.dataset(experience.index, "train")
+        chosen = data[torch.randperm(len(data), generator=self.generator(tools, "fisher"))[: self.num_examples or None]]
+        chance = torch.rand(len(tools.store.labels), generator=self.generator(tools, "labels"))  # of each word
 
         def minus_log_likelihood(output: Output) -> Tensor:
             labels = output.targets.labels
@@ -55,9 +53,9 @@ class EWC(Anchored):
                 labels = _drawn(output.logits.detach(), chance[output.targets.words.cpu()].to(labels.device))
             return cross_entropy(output.logits, labels, reduction="none")
 
-        fisher = per_example(learner, chosen, minus_log_likelihood, add_square)
+        fisher = per_example(tools, chosen, minus_log_likelihood, add_square)
         fisher = {name: f / len(chosen) for name, f in fisher.items()}
-        now = copies(parameters_of(learner.network))
+        now = copies(parameters_of(tools.network))
         if self.decay is None:
             self.anchor.add(fisher, now)
         else:

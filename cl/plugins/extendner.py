@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from cl.batches import Step
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.losses import imitation
 from cl.plugins.shared.outside import TaughtOutside
 
@@ -35,11 +35,11 @@ class ExtendNER(TaughtOutside):
         if min(self.temperature, self.teacher_temperature) <= 0:
             raise ValueError("temperature and teacher_temperature are above 0")
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
-        view = self.look(learner, step)
+    def on_step(self, tools: Tools, step: Step) -> Step:
+        view = self.look(tools, step)
         return step if view is None else step.weighed("token", (~view.outside).to(view.old))
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         view = self.view
         if view is None:
             return None

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from cl.batches import Output, Step
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.taught import Taught
 from cl.types import Kind
 
@@ -26,7 +26,7 @@ class FeatureDistillation(Taught):
 
     strength: float = 1.0
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if self.teacher is None:
             return None
         old = self.ask(step.batch)

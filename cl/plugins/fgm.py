@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.batches import Outputs, Step
-from cl.plugins.base import Learner, Plugin
+from cl.plugins.base import Plugin, Tools
 from cl.plugins.maths.losses import cross_entropy
 from cl.types import Kind
 
@@ -37,14 +37,14 @@ class FGM(Plugin):
         if self.epsilon <= 0:
             raise ValueError(f"epsilon is greater than 0, not {self.epsilon}")
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        network = learner.network
-        shift = self.perturbation(learner, step)
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
+        network = tools.network
+        shift = self.perturbation(tools, step)
         with network.backbone.embedding(lambda embedded: embedded + shift):
             outputs = network(step.batch)
         return self.strength * step.mean(lambda kind, _: _labels(kind, outputs, step))
 
-    def perturbation(self, learner: Learner, step: Step) -> Tensor:
+    def perturbation(self, tools: Tools, step: Step) -> Tensor:
         """r, `[B, L, E]`: of norm ε in each example, 0 in one without targets."""
         found: list[Tensor] = []
 
@@ -52,8 +52,8 @@ class FGM(Plugin):
             found.append(embedded.detach().requires_grad_())
             return found[0]
 
-        with learner.network.backbone.embedding(watch):
-            outputs = learner.network(step.batch)
+        with tools.network.backbone.embedding(watch):
+            outputs = tools.network(step.batch)
         loss = torch.stack([_labels(kind, outputs, step).sum() for kind in outputs]).sum()
         (gradient,) = torch.autograd.grad(loss, found)
         norm = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)

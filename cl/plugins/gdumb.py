@@ -1,4 +1,4 @@
-"""GDumb: greedy sampler and dumb learner."""
+"""GDumb: greedy sampler and dumb tools."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from cl.data.dataset import Dataset
 from cl.memory.buffer import Buffer
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.remembering import labelled_as_stored, offer
 from cl.plugins.shared.restarting import Restarting
 from cl.types import Experience
@@ -38,14 +38,14 @@ class GDumb(Restarting):
             raise ValueError(f"capacity is at least 1, not {self.capacity}")
         self.buffer = Buffer(self.capacity)
 
-    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
-        return labelled_as_stored(learner, self.extended(learner, experience))
+    def train_data(self, tools: Tools, dataset: Dataset, experience: Experience) -> Dataset:
+        return labelled_as_stored(tools, self.extended(tools, experience))
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        self.buffer = self.extended(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        self.buffer = self.extended(tools, experience)
 
-    def extended(self, learner: Learner, experience: Experience) -> Buffer:
+    def extended(self, tools: Tools, experience: Experience) -> Buffer:
         """The memory with this experience's examples; the buffer itself is as it was, for a run may resume."""
         memory = replace(self.buffer)
-        offer(self, learner, experience, memory, "class_balanced")
+        offer(self, tools, experience, memory, "class_balanced")
         return memory

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from cl.data.dataset import Dataset
-from cl.plugins.base import Gradients, Learner
+from cl.plugins.base import Gradients, Tools
 from cl.plugins.maths.algebra import inner, parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
@@ -40,8 +40,8 @@ class GEM(Remembering):
         if self.margin < 0:
             raise ValueError(f"margin is at least 0, not {self.margin}")
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
-        references = [self.reference(learner, data) for data in self.by_experience(learner)]
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
+        references = [self.reference(tools, data) for data in self.by_experience(tools)]
         if not references:
             return gradients
         every = [*references, gradients]
@@ -52,20 +52,20 @@ class GEM(Remembering):
                     g.add_(reference[name], alpha=weight)
         return gradients
 
-    def by_experience(self, learner: Learner) -> list[Dataset]:
+    def by_experience(self, tools: Tools) -> list[Dataset]:
         """A draw of remembered examples of each old experience."""
-        data, drawn = self.remembered(learner), []
+        data, drawn = self.remembered(tools), []
         for experience in torch.unique(data.experience).tolist():
             of_it = data[data.experience == experience]
-            order = torch.randperm(len(of_it), generator=self.generator(learner, "gem", experience, learner.num_steps))
+            order = torch.randperm(len(of_it), generator=self.generator(tools, "gem", experience, tools.num_steps))
             drawn.append(of_it[order[: self.batch_size]])
         return drawn
 
-    def reference(self, learner: Learner, data: Dataset) -> Gradients:
+    def reference(self, tools: Tools, data: Dataset) -> Gradients:
         """The gradient of the mean loss on `data`, by the name of every trained parameter."""
-        parameters = parameters_of(learner.network)
-        loss = learner.forward_on(data).mean(lambda kind, output: cross_entropy(output))
-        return learner.sum(dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True)))
+        parameters = parameters_of(tools.network)
+        loss = tools.forward_on(data).mean(lambda kind, output: cross_entropy(output))
+        return tools.sum(dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True)))
 
 
 def dual(gram: Tensor, margin: float) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import normalize
 
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.fixed_rows import FixedRows
 from cl.plugins.shared.taught import BATCH_SIZE
 from cl.types import Experience
@@ -26,31 +26,31 @@ class Imprint(FixedRows):
 
     paper: ClassVar[str] = "Qi et al., 2018: Low-shot learning with imprinted weights"
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
-        known = learner.store.num_columns[experience.index - 1] if experience.index else {}
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        known = tools.store.num_columns[experience.index - 1] if experience.index else {}
         if num_old := known.get(experience.kind, 0):
-            imprint(learner, experience, num_old)
+            imprint(tools, experience, num_old)
 
 
-def imprint(learner: Learner, experience: Experience, num_old: int) -> None:
+def imprint(tools: Tools, experience: Experience, num_old: int) -> None:
     """Sets the head's rows from `num_old` on to the mean features of their classes, as long as the old rows are.
 
     A class that validation does not have stays as it was, but I-x takes the row of B-x.
     """
-    head = learner.network.head(experience.kind)
+    head = tools.network.head(experience.kind)
     sums, counts = torch.zeros_like(head.weight.data), torch.zeros_like(head.weight.data[:, :1])
-    was_training = learner.network.training
-    learner.network.eval()
+    was_training = tools.network.training
+    tools.network.eval()
     with torch.no_grad():
-        for batch in learner.batches_of(learner.store.dataset(experience.index, "valid"), BATCH_SIZE):
-            output = learner.network(batch)[experience.kind]
+        for batch in tools.batches_of(tools.store.dataset(experience.index, "valid"), BATCH_SIZE):
+            output = tools.network(batch)[experience.kind]
             labels = output.targets.labels
             sums.index_add_(0, labels, normalize(output.features, dim=1).to(sums.dtype))
             counts.index_add_(0, labels, torch.ones_like(output.logits[:, :1]).to(counts.dtype))
-    learner.network.train(was_training)
-    found = learner.sum({"sums": sums, "counts": counts})
+    tools.network.train(was_training)
+    found = tools.sum({"sums": sums, "counts": counts})
     rows = head.weight.data
-    first = (learner.store.private_columns[experience.index] or (0, 0))[0]  # O, then B-x and I-x in turn
+    first = (tools.store.private_columns[experience.index] or (0, 0))[0]  # O, then B-x and I-x in turn
     norm = rows[experience.kind == "token" : num_old].norm(dim=1).mean()
     for column in range(num_old, len(rows)):
         if found["counts"][column]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cl.models.network import Network, frozen_copy
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.restarting import Restarting
 from cl.types import Experience
 
@@ -26,10 +26,10 @@ class Independent(Restarting):
 
     networks: dict[int, Network] = field(init=False, repr=False, default_factory=dict)
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        self.networks[experience.index] = frozen_copy(learner.network)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        self.networks[experience.index] = frozen_copy(tools.network)
 
-    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
+    def network_for(self, tools: Tools, network: Network, experience: Experience) -> Network:
         if experience.index not in self.networks:
             return network
         device = next(network.parameters()).device  # a checkpoint brings them on the CPU

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cl.data.dataset import Dataset
-from cl.plugins.base import Learner, Plugin
+from cl.plugins.base import Plugin, Tools
 from cl.types import Experience
 
 
@@ -23,7 +23,7 @@ class Joint(Plugin):
     traits: ClassVar[frozenset[str]] = frozenset({"data"})
     excludes: ClassVar[dict[str, str]] = {"data": "each says what all of the training data is"}
 
-    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
+    def train_data(self, tools: Tools, dataset: Dataset, experience: Experience) -> Dataset:
         for earlier in range(experience.index):
-            dataset = dataset + learner.store.dataset(earlier, "train")
+            dataset = dataset + tools.store.dataset(earlier, "train")
         return dataset.seeing(experience.index)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience
@@ -23,6 +23,6 @@ class L2(Anchored):
 
     paper: ClassVar[str] = "Hsu et al., 2018: Re-evaluating continual learning scenarios"
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        now = copies(parameters_of(learner.network))
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        now = copies(parameters_of(tools.network))
         self.anchor.replace({name: torch.ones_like(p) for name, p in now.items()}, now, decay=0.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.batches import Output, Step
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.losses import distillation
 from cl.plugins.shared.taught import Taught
 from cl.types import Experience, Kind
@@ -30,16 +30,16 @@ class LwF(Taught):
     strength: float = 1.0
     temperature: float = 2.0
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
-        self.ask_ahead(learner)
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        self.ask_ahead(tools)
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if self.teacher is None:
             return None
-        old = self.old_logits(learner, step.batch)
+        old = self.old_logits(tools, step.batch)
 
         def distance(kind: Kind, output: Output) -> Tensor:
-            spans = learner.store.private_spans(kind, step.experience.index) or [(0, old[kind].shape[1])]
+            spans = tools.store.private_spans(kind, step.experience.index) or [(0, old[kind].shape[1])]
             each = [distillation(output.raw[:, a:b], old[kind][:, a:b], self.temperature) for a, b in spans]
             return torch.stack(each).sum(0)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.batches import Output
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.per_example import add_magnitude, per_example
 from cl.plugins.shared.anchored import Anchored
@@ -30,13 +30,13 @@ class MAS(Anchored):
 
     num_examples: int = 200
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        data = learner.store.dataset(experience.index, "train")
-        chosen = data[torch.randperm(len(data), generator=self.generator(learner, "mas"))[: self.num_examples or None]]
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        data = tools.store.dataset(experience.index, "train")
+        chosen = data[torch.randperm(len(data), generator=self.generator(tools, "mas"))[: self.num_examples or None]]
 
         def squared_norm(output: Output) -> Tensor:
             return output.raw.square().sum(1)
 
-        omega = per_example(learner, chosen, squared_norm, add_magnitude)
+        omega = per_example(tools, chosen, squared_norm, add_magnitude)
         omega = {name: o / len(chosen) for name, o in omega.items()}
-        self.anchor.replace(omega, copies(parameters_of(learner.network)))
+        self.anchor.replace(omega, copies(parameters_of(tools.network)))

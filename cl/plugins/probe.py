@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.joint import Joint
 from cl.types import Experience
 
@@ -22,5 +22,5 @@ class Probe(Joint):
     paper: ClassVar[str] = "Alain & Bengio, 2017: Understanding intermediate layers using linear classifier probes"
     from_the_start: ClassVar[bool] = True
 
-    def adapt_model(self, learner: Learner, experience: Experience) -> None:
-        learner.network.backbone.freeze()
+    def adapt_model(self, tools: Tools, experience: Experience) -> None:
+        tools.network.backbone.freeze()

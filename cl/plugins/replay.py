@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cl.batches import Batch
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.remembering import Remembering
 
 
@@ -22,5 +22,5 @@ class Replay(Remembering):
 
     paper: ClassVar[str] = "Chaudhry et al., 2019: On tiny episodic memories in continual learning"
 
-    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
-        return learner.with_examples(batch, self.draw(learner, "replay")) if len(self.buffer) else batch
+    def on_batch(self, tools: Tools, batch: Batch) -> Batch:
+        return tools.with_examples(batch, self.draw(tools, "replay")) if len(self.buffer) else batch

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from cl.batches import Step
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.outside import RELABELS, TaughtOutside
 
 
@@ -24,8 +24,8 @@ class SelfTraining(TaughtOutside):
     traits: ClassVar[frozenset[str]] = TaughtOutside.traits | {"relabels"}
     excludes: ClassVar[dict[str, str]] = TaughtOutside.excludes | RELABELS
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
-        view = self.look(learner, step)
+    def on_step(self, tools: Tools, step: Step) -> Step:
+        view = self.look(tools, step)
         if view is None:
             return step
         return step.labelled("token", labels=torch.where(view.outside, view.old.argmax(1), view.output.targets.labels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.fixed_rows import FixedRows
 from cl.types import Experience
 
@@ -25,7 +25,7 @@ class SeqStar(FixedRows):
     )
     excludes: ClassVar[dict[str, str]] = {"restarts": "what the first experience taught is all that it builds upon"}
 
-    def adapt_model(self, learner: Learner, experience: Experience) -> None:
-        super().adapt_model(learner, experience)
+    def adapt_model(self, tools: Tools, experience: Experience) -> None:
+        super().adapt_model(tools, experience)
         if experience.index:
-            learner.network.backbone.freeze()
+            tools.network.backbone.freeze()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl.plugins.base import Gradients, Learner
+from cl.plugins.base import Gradients, Tools
 from cl.plugins.maths.algebra import at_least_float32, copies, embeddings_of, parameters_of
 from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience
@@ -37,17 +37,17 @@ class SI(Anchored):
     def __post_init__(self) -> None:
         self._step: dict[str, Part] = {}  # under way
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
-        self.start = copies(parameters_of(learner.network))
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        self.start = copies(parameters_of(tools.network))
         self.path = {name: torch.zeros_like(at_least_float32(p)) for name, p in self.start.items()}
 
-    def after_backward(self, learner: Learner, gradients: Gradients) -> None:
-        now, embeddings = parameters_of(learner.network), embeddings_of(learner.network)
+    def after_backward(self, tools: Tools, gradients: Gradients) -> None:
+        now, embeddings = parameters_of(tools.network), embeddings_of(tools.network)
         for name, g in gradients.items():
             self._step[name] = _part(now[name].detach(), g, name in embeddings, self._step.get(name))
 
-    def after_step(self, learner: Learner) -> None:
-        now = parameters_of(learner.network)
+    def after_step(self, tools: Tools) -> None:
+        now = parameters_of(tools.network)
         for name, (rows, before, gradient) in self._step.items():
             path = self.path[name] = self.path[name].to(gradient.device)  # a checkpoint brings it on the CPU
             if rows is None:
@@ -55,8 +55,8 @@ class SI(Anchored):
             else:
                 path.index_add_(0, rows, (before - now[name].detach()[rows]) * gradient)
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        now = copies(parameters_of(learner.network))
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        now = copies(parameters_of(tools.network))
         way = {name: at_least_float32(p - self.start[name].to(p.device)) for name, p in now.items()}
         omega = {name: (path / (way[name] ** 2 + self.damping)).clamp(min=0) for name, path in self.path.items()}
         self.anchor.replace(omega, now)

@@ -12,7 +12,7 @@ from torch import Tensor
 from cl.batches import Batch, Step
 from cl.data.dataset import Dataset
 from cl.models.network import Network
-from cl.plugins.base import Gradients, Learner, Plugin, PluginError
+from cl.plugins.base import Gradients, Plugin, PluginError, Tools
 from cl.plugins.writers import Writers
 from cl.types import Experience, UserError
 
@@ -38,69 +38,69 @@ class Strategy:
         self.changes_recipe = bool(self._on("recipe"))
         self.acts_on_gradients = any(map(self._on, ("after_backward", "penalty", "on_gradients")))
 
-    def adapt_model(self, learner: Learner, experience: Experience) -> None:
+    def adapt_model(self, tools: Tools, experience: Experience) -> None:
         """`Plugin.adapt_model` of each plugin, in listed order, as all that follow here."""
-        self._notify(Plugin.adapt_model, learner, experience)
+        self._notify(Plugin.adapt_model, tools, experience)
 
-    def recipe(self, learner: Learner, recipe: Recipe, experience: Experience) -> Recipe:
+    def recipe(self, tools: Tools, recipe: Recipe, experience: Experience) -> Recipe:
         """`Plugin.recipe`, through each."""
-        return self._pipe(Plugin.recipe, learner, recipe, experience)
+        return self._pipe(Plugin.recipe, tools, recipe, experience)
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
         """`Plugin.before_experience` of each."""
-        self._notify(Plugin.before_experience, learner, experience)
+        self._notify(Plugin.before_experience, tools, experience)
 
-    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
+    def train_data(self, tools: Tools, dataset: Dataset, experience: Experience) -> Dataset:
         """`Plugin.train_data`, through each."""
-        return self._pipe(Plugin.train_data, learner, dataset, experience)
+        return self._pipe(Plugin.train_data, tools, dataset, experience)
 
-    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def on_batch(self, tools: Tools, batch: Batch) -> Batch:
         """`Plugin.on_batch`, through each: a step begins."""
         self.writers = Writers()
-        return self._watched_pipe(Plugin.on_batch, learner, batch)
+        return self._watched_pipe(Plugin.on_batch, tools, batch)
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
+    def on_step(self, tools: Tools, step: Step) -> Step:
         """`Plugin.on_step`, through each."""
-        return self._watched_pipe(Plugin.on_step, learner, step)
+        return self._watched_pipe(Plugin.on_step, tools, step)
 
-    def after_backward(self, learner: Learner, gradients: Gradients) -> None:
+    def after_backward(self, tools: Tools, gradients: Gradients) -> None:
         """`Plugin.after_backward` of each."""
-        self._notify(Plugin.after_backward, learner, gradients)
+        self._notify(Plugin.after_backward, tools, gradients)
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         """`Plugin.on_gradients`, through each."""
-        return self._pipe(Plugin.on_gradients, learner, gradients)
+        return self._pipe(Plugin.on_gradients, tools, gradients)
 
-    def after_step(self, learner: Learner) -> None:
+    def after_step(self, tools: Tools) -> None:
         """`Plugin.after_step` of each."""
-        self._notify(Plugin.after_step, learner)
+        self._notify(Plugin.after_step, tools)
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
         """`Plugin.after_experience` of each."""
-        self._notify(Plugin.after_experience, learner, experience)
+        self._notify(Plugin.after_experience, tools, experience)
 
-    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
+    def network_for(self, tools: Tools, network: Network, experience: Experience) -> Network:
         """`Plugin.network_for`, through each."""
-        return self._pipe(Plugin.network_for, learner, network, experience)
+        return self._pipe(Plugin.network_for, tools, network, experience)
 
-    def losses(self, learner: Learner, step: Step) -> dict[str, Tensor]:
+    def losses(self, tools: Tools, step: Step) -> dict[str, Tensor]:
         """The loss terms by plugin."""
-        terms = {name: _call(name, "loss", plugin.loss, learner, step) for name, plugin in self._on("loss")}
+        terms = {name: _call(name, "loss", plugin.loss, tools, step) for name, plugin in self._on("loss")}
         return {name: term for name, term in terms.items() if term is not None}
 
-    def penalties(self, learner: Learner, gradients: Gradients) -> dict[str, Tensor]:
+    def penalties(self, tools: Tools, gradients: Gradients) -> dict[str, Tensor]:
         """The terms of the parameters alone by plugin; their gradients are added to `gradients` in place."""
-        terms = {n: _call(n, "penalty", plugin.penalty, learner, gradients) for n, plugin in self._on("penalty")}
+        terms = {n: _call(n, "penalty", plugin.penalty, tools, gradients) for n, plugin in self._on("penalty")}
         return {name: term for name, term in terms.items() if term is not None}
 
     def state_dict(self) -> dict[str, Any]:
         """Every plugin's state by name."""
         return {name: plugin.state_dict() for name, plugin in self.plugins.items()}
 
-    def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
+    def load_state_dict(self, tools: Tools, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         for name, plugin in self.plugins.items():
-            plugin.load_state_dict(learner, state[name])
+            plugin.load_state_dict(tools, state[name])
 
     def _notify(self, seam: Callable[Concatenate[Plugin, P], None], *arguments: P.args, **named: P.kwargs) -> None:
         for name, plugin in self._on(seam.__name__):
@@ -108,19 +108,19 @@ class Strategy:
 
     def _pipe(
         self,
-        seam: Callable[Concatenate[Plugin, Learner, T, P], T],
-        learner: Learner,
+        seam: Callable[Concatenate[Plugin, Tools, T, P], T],
+        tools: Tools,
         value: T,
         *arguments: P.args,
         **named: P.kwargs,
     ) -> T:
         for name, plugin in self._on(seam.__name__):
-            value = _piped(name, seam.__name__, plugin, learner, value, *arguments)
+            value = _piped(name, seam.__name__, plugin, tools, value, *arguments)
         return value
 
-    def _watched_pipe(self, seam: Callable[[Plugin, Learner, Seen], Seen], learner: Learner, value: Seen) -> Seen:
+    def _watched_pipe(self, seam: Callable[[Plugin, Tools, Seen], Seen], tools: Tools, value: Seen) -> Seen:
         for name, plugin in self._on(seam.__name__):
-            change = partial(_piped, name, seam.__name__, plugin, learner)
+            change = partial(_piped, name, seam.__name__, plugin, tools)
             value = self.writers.watched(name, value, change) if len(self.plugins) > 1 else change(value)
         return value
 

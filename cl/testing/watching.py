@@ -125,12 +125,12 @@ def _padded(batch: Batch) -> Batch:
 
 def halve_passes(learner: Learner) -> None:
     """Halves the batches in which a learner looks back at data."""
-    each = learner.batches_of
+    each = learner.tools.batches_of
 
     def halved(data: Any, batch_size: int) -> Any:
         return each(data, max(1, batch_size // 2))
 
-    setattr(learner, "batches_of", halved)  # noqa: B010  # it shadows the method of this learner alone
+    setattr(learner.tools, "batches_of", halved)  # noqa: B010  # it shadows the method of this learner alone
 
 
 class Scaled(DoublePrecision, MixedPrecision):

@@ -62,7 +62,7 @@ class BestEpoch(AfterStep):
         score = scores["score"]
         if math.isnan(score):
             return
-        learner.record({"valid/score": score})
+        learner.tools.record({"valid/score": score})
         if score > self.best:
             self.best, self.waited = score, 0
             if self.keep_best:

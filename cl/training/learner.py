@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,18 +15,18 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cl.batches import Batch, Step
-from cl.data.collate import collate, concat, count
-from cl.data.dataset import Dataset, Store
-from cl.data.module import ExperienceData, PassLoader
-from cl.data.sampler import derive_seed, generator, share
+from cl.data.dataset import Store
+from cl.data.module import ExperienceData
+from cl.data.sampler import derive_seed
 from cl.evaluation.evaluator import Evaluator
 from cl.evaluation.matrix import Row
 from cl.models.network import Network
-from cl.plugins.maths.algebra import parameters_of, without_autocast
+from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
 from cl.training.optimizer import optimizer_of
 from cl.training.recipe import Recipe, Training
+from cl.training.tools import LearnerTools
 from cl.types import Experience, SplitName
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class Learnt:
 
 
 class Learner(LightningModule):
-    """What trains: see `cl.plugins.base.Learner` for the part that plugins use.
+    """What trains. What plugins use of it are its `tools`.
 
     `begin` starts an experience, `learn` trains it to its end: one `Trainer.fit`. `sinks` are called with
     (experience, epoch, step, {name: value}) every `trainer.log_every_n_steps` optimizer steps.
@@ -94,6 +93,7 @@ class Learner(LightningModule):
         self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
         self.limit_train_batches, self.overfit_batches = limit_train_batches, overfit_batches
         self.initial: Row | None = None
+        self.tools = LearnerTools(self)
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
         self.asked_to_stop: Callable[[], bool] = bool
         self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
@@ -106,9 +106,9 @@ class Learner(LightningModule):
     def begin(self, experience: Experience) -> None:
         """Makes the network ready for an experience: the only time at which parameters appear."""
         self.experience, self.num_steps, self.cost = experience, 0, Cost()
-        self.network.grow(self.store.num_columns[experience.index], self.generator("head"))
-        self.strategy.adapt_model(self, experience)
-        self.recipe = self.strategy.recipe(self, Recipe(self.training_options), experience)
+        self.network.grow(self.store.num_columns[experience.index], self.tools.generator("head"))
+        self.strategy.adapt_model(self.tools, experience)
+        self.recipe = self.strategy.recipe(self.tools, Recipe(self.training_options), experience)
 
     def learn(self, trainer: Trainer) -> Learnt:
         """Trains from where the learner stands in its experience to its end, and scores every experience."""
@@ -136,7 +136,7 @@ class Learner(LightningModule):
             self.begin(experience)  # the structure grows as it did, then the values are taken over
         self.network.to(next(iter(state["network"].values())).dtype)  # that of a `…-true` precision
         self.network.load_state_dict(state["network"])
-        self.strategy.load_state_dict(self, state["plugins"])
+        self.strategy.load_state_dict(self.tools, state["plugins"])
         self.num_steps, self.total_steps, self.cost = state["num_steps"], state["total_steps"], Cost(**state["cost"])
         if state["recipe"] is not None:
             self.recipe = Recipe(Training(**state["recipe"]["options"]), state["recipe"]["rates"])
@@ -144,7 +144,7 @@ class Learner(LightningModule):
     def data(self) -> ExperienceData:
         """What to train on in this experience, as the plugins leave it, from the step it stands at."""
         index, options = self.experience.index, self.recipe.options
-        train = self.strategy.train_data(self, self.store.dataset(index, "train"), self.experience)
+        train = self.strategy.train_data(self.tools, self.store.dataset(index, "train"), self.experience)
         self.plan = ExperienceData(
             train,
             index,
@@ -170,24 +170,19 @@ class Learner(LightningModule):
         """Whether the newest step is the last of an epoch, or of an experience that ends inside one."""
         return self.num_steps % self.plan.steps_per_epoch == 0 or self.num_steps == self.plan.num_steps
 
-    @property
-    def progress(self) -> float:
-        """Share of the experience's steps already taken, in [0, 1]."""
-        return self.num_steps / self.plan.num_steps
-
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
         if not self.num_steps:
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
                 self.cost.evaluate_seconds += self.elapsed()
-            self.strategy.before_experience(self, self.experience)
+            self.strategy.before_experience(self.tools, self.experience)
             self.cost.plugin_seconds += self.elapsed()
 
     def on_train_end(self) -> None:
         self.cost.train_seconds += self.elapsed()
         self._tell_of_skipped_steps()
-        self.strategy.after_experience(self, self.experience)
+        self.strategy.after_experience(self.tools, self.experience)
         self.cost.plugin_seconds += self.elapsed()
         row, pooled = self.evaluate("test")
         self.cost.evaluate_seconds += self.elapsed()
@@ -202,9 +197,12 @@ class Learner(LightningModule):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes half a millisecond for all other devices
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
-        batch = self.strategy.on_batch(self, batch)
-        step = self.strategy.on_step(self, Step(self.experience, batch, self.network(batch)))
-        terms = {"labels": step.mean(lambda kind, output: cross_entropy(output)), **self.strategy.losses(self, step)}
+        batch = self.strategy.on_batch(self.tools, batch)
+        step = self.strategy.on_step(self.tools, Step(self.experience, batch, self.network(batch)))
+        terms = {
+            "labels": step.mean(lambda kind, output: cross_entropy(output)),
+            **self.strategy.losses(self.tools, step),
+        }
         total = torch.stack(list(terms.values())).sum()
         for name, term in terms.items():
             self._terms[name] = self._terms.get(name, 0.0) + term.detach()
@@ -219,19 +217,19 @@ class Learner(LightningModule):
         # What a scaler is about to skip is no gradient of anything: plugins never see it.
         acts = self.strategy.acts_on_gradients and self._usable(gradients)
         if acts:
-            self.strategy.after_backward(self, gradients)
-            for name, penalty in self.strategy.penalties(self, gradients).items():
+            self.strategy.after_backward(self.tools, gradients)
+            for name, penalty in self.strategy.penalties(self.tools, gradients).items():
                 # The same on every rank, where other terms are shares.
                 self._terms[name] = self._terms.get(name, 0.0) + penalty / self.trainer.world_size
         mine = torch.stack(list(self._terms.values())).sum()
         # One collective for all that the ranks agree on in a step.
-        agreed = self.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]
+        agreed = self.tools.sum({"": torch.stack([mine, torch.full_like(mine, self.asked_to_stop())])})[""]
         total, asked = agreed.tolist()
         self.stopping = asked > 0
         if not math.isfinite(total):  # of all shares, so that every rank stops
-            self._diverged(self.sum(self._terms))
+            self._diverged(self.tools.sum(self._terms))
         if acts:
-            for name, gradient in self.strategy.on_gradients(self, dict(gradients)).items():
+            for name, gradient in self.strategy.on_gradients(self.tools, dict(gradients)).items():
                 if gradient is not gradients[name]:
                     gradients[name].copy_(gradient)
         # Every head is in every pass, if only with no target: DDP always gets all gradients and has no unused
@@ -252,7 +250,7 @@ class Learner(LightningModule):
         self.num_steps += 1
         self.total_steps += 1
         if self._stepped:
-            self.strategy.after_step(self)
+            self.strategy.after_step(self.tools)
         else:
             self.cost.num_skipped += 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -280,63 +278,20 @@ class Learner(LightningModule):
         chosen = [e for e in chosen if self.evaluator.measurable(e, learnt)]
         by_network: dict[Network, list[int]] = {}
         for e in chosen:
-            network = self.strategy.network_for(self, self.network, self.evaluator.experiences[e])
+            network = self.strategy.network_for(self.tools, self.network, self.evaluator.experiences[e])
             by_network.setdefault(network, []).append(e)
         counts: dict[int, Tensor] = {}
         for network, of_network in by_network.items():
             counts |= self.evaluator.counts(
-                network, of_network, split, lambda data: self.batches_of(data, self.evaluate_batch_size), learnt
+                network, of_network, split, lambda data: self.tools.batches_of(data, self.evaluate_batch_size), learnt
             )
-        counts = {int(e): c for e, c in self.sum({str(e): c for e, c in counts.items()}).items()}
+        counts = {int(e): c for e, c in self.tools.sum({str(e): c for e, c in counts.items()}).items()}
         row: list[dict[str, float] | None] = [None] * len(self.evaluator.experiences)
         for e, found in counts.items():
             row[e] = self.evaluator.scores(e, found)
         return tuple(row), self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
 
-    # -------------------------------------------------------------------------------- what plugins may use
-
-    def generator(self, *key: object) -> torch.Generator:
-        return generator(self.seed, self.experience.index, *key)
-
-    def sum(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.trainer.world_size == 1:
-            return tensors
-        summed = dict(tensors)
-        for dtype in {t.dtype: None for t in tensors.values()}:  # a collective each: between machines each one waits
-            mine = {name: t for name, t in tensors.items() if t.dtype == dtype}
-            flat = torch.cat([t.to(self.device).flatten() for t in mine.values()])
-            torch.distributed.all_reduce(flat)
-            parts = torch.split(flat, [t.numel() for t in mine.values()])
-            summed |= {n: part.view_as(t).to(t.device) for (n, t), part in zip(mine.items(), parts, strict=True)}
-        return summed
-
-    def batches_of(self, data: Dataset, batch_size: int) -> Iterator[Batch]:
-        learnt, trainer = self.experience.index, self.trainer
-        loader = PassLoader(data, learnt, batch_size=batch_size, rank=trainer.global_rank, num_ranks=trainer.world_size)
-        with trainer.precision_plugin.forward_context():
-            for batch in loader:
-                yield batch.to(self.device)
-
-    def with_examples(self, batch: Batch, data: Dataset) -> Batch:
-        return concat(batch, self._share(data, batch.part, batch.num_parts))
-
-    def forward_on(self, data: Dataset, batch: Batch | None = None) -> Step:
-        part, num_parts = (
-            (self.global_rank, self.trainer.world_size) if batch is None else (batch.part, batch.num_parts)
-        )
-        mine = self._share(data, part, num_parts)
-        exact = without_autocast(self.device) if batch is None else nullcontext()
-        with self.trainer.precision_plugin.forward_context(), exact:
-            return Step(self.experience, mine, self.network(mine))
-
     # --------------------------------------------------------------------------------------------- inside
-
-    def _share(self, data: Dataset, part: int, num_parts: int) -> Batch:
-        mine = share(torch.arange(len(data)), part, num_parts)
-        placeholder = not len(mine)
-        chosen = data[:1] if placeholder else data[mine]
-        batch = collate(chosen, self.experience.index, training=True, counts=count(data), placeholder=placeholder)
-        return replace(batch, part=part, num_parts=num_parts).to(self.device)
 
     def _gradients(self) -> dict[str, Tensor]:
         """Those of every trained parameter, zero where it was not used."""
@@ -366,15 +321,10 @@ class Learner(LightningModule):
         log.warning(told)
 
     def _log_terms(self) -> None:
-        terms = {name: float(value) for name, value in self.sum(self._terms).items()}
+        terms = {name: float(value) for name, value in self.tools.sum(self._terms).items()}
         values = {f"loss/{name}": value for name, value in terms.items()}
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.record(values | {"loss": sum(terms.values()), "learning_rate": rate})
-
-    def record(self, values: dict[str, float]) -> None:
-        """Hands values of this moment to every sink."""
-        for sink in self.sinks:
-            sink(self.experience.index, self.epoch, self.total_steps, values)
+        self.tools.record(values | {"loss": sum(terms.values()), "learning_rate": rate})
 
     def elapsed(self) -> float:
         """Seconds since the last call, or since training started."""

@@ -61,7 +61,7 @@ class Cell(CellRun):
 
     def _count_bytes(self) -> None:
         learner, place = self.learner, "sent_between"
-        whole_sum, whole_hook = learner.sum, learner.on_before_optimizer_step
+        whole_sum, whole_hook = learner.tools.sum, learner.on_before_optimizer_step
 
         def summed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             self.noted[place] += sum(t.nbytes for t in tensors.values())
@@ -73,7 +73,7 @@ class Cell(CellRun):
             whole_hook(optimizer)
             place = "sent_between"
 
-        learner.sum, learner.on_before_optimizer_step = summed, hook  # type: ignore[method-assign]
+        learner.tools.sum, learner.on_before_optimizer_step = summed, hook  # type: ignore[method-assign]
 
     def _save(self, training: dict[str, Any] | None) -> None:
         if self.saves:

@@ -55,7 +55,7 @@ def test_the_network_of_an_experience_answers_as_it_did_then(prepared: Get, stre
     for name, plugins in (("finetuned", {}), ("independent", {"independent": {}})):
         for num_experiences in (1, len(data.stream)):
             learner = train(data, configured(stream, plugins), num_experiences).learner
-            network = learner.strategy.network_for(learner, learner.network, data.stream[0]).eval()
+            network = learner.strategy.network_for(learner.tools, learner.network, data.stream[0]).eval()
             with torch.no_grad():
                 columns = data.evaluator.store.num_columns[0][kind]
                 said[name, num_experiences > 1] = network(batch)[kind].raw[:, :columns]

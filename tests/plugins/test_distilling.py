@@ -60,7 +60,7 @@ def test_lwf_distils_the_old_columns_of_each_valid_target(prepared: Get, own: Pr
     student, old = step.outputs[kind].raw, teacher(step.batch)[kind].raw
     assert old.shape[1] == known
     every = [sum(kl(student[n, a:b], old[n, a:b], 1.5) for a, b in spans) for n in range(len(student))]
-    found = learner.strategy.losses(learner, step)["lwf"]  # type: ignore[arg-type]
+    found = learner.strategy.losses(learner.tools, step)["lwf"]  # type: ignore[arg-type]
     assert float(found) == pytest.approx(3.0 * sum(every) / len(every))
 
 
@@ -71,22 +71,22 @@ def test_feature_distillation_is_the_mean_squared_distance(prepared: Get, stream
     kind = step.experience.kind
     now, then = step.outputs[kind].features, plugin.teacher(step.batch)[kind].features
     every = [float(((now[n] - then[n]) ** 2).sum()) / now.shape[1] for n in range(len(now))]
-    found = learner.strategy.losses(learner, step)["featdistill"]  # type: ignore[arg-type]
+    found = learner.strategy.losses(learner.tools, step)["featdistill"]  # type: ignore[arg-type]
     assert float(found) == pytest.approx(3.0 * sum(every) / len(every))
     plugin.teacher = frozen_copy(learner.network)
-    assert float(learner.strategy.losses(learner, step)["featdistill"]) == 0.0  # type: ignore[arg-type]
+    assert float(learner.strategy.losses(learner.tools, step)["featdistill"]) == 0.0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["lwf", "featdistill"])
 def test_positions_without_a_target_teach_nothing(prepared: Get, name: str) -> None:
     """The term of a batch is the sum of its examples' alone, whatever padding they had."""
     learner, step = after_two(prepared("token"), "token", name, {})
-    whole = float(learner.strategy.losses(learner, step)[name])  # type: ignore[arg-type]
+    whole = float(learner.strategy.losses(learner.tools, step)[name])  # type: ignore[arg-type]
     parts = 0.0
     examples = learner.store.dataset(2, "train")[:9]
     for i in range(9):
         one = replace(collate(examples[i : i + 1], 2, training=True), counts=step.batch.counts)
-        parts += float(learner.strategy.losses(learner, step_of(learner, one))[name])  # type: ignore[arg-type]
+        parts += float(learner.strategy.losses(learner.tools, step_of(learner, one))[name])  # type: ignore[arg-type]
     assert whole == pytest.approx(parts)
 
 
@@ -129,7 +129,9 @@ def test_replayed_examples_are_asked_for(prepared: Get, stream: str) -> None:
     learner.begin(prepared(stream).stream[2])
     plugin = learner.strategy.plugins["lwf"]
     assert isinstance(plugin, Taught)
-    batch = learner.strategy.on_batch(learner, next(learner.batches_of(learner.store.dataset(2, "train"), 4)))
+    batch = learner.strategy.on_batch(
+        learner.tools, next(learner.tools.batches_of(learner.store.dataset(2, "train"), 4))
+    )
     assert len(batch) == 9
     said = plugin.old_logits(learner, batch)
     for kind, output in plugin.ask(batch).items():

@@ -74,7 +74,9 @@ def test_the_reference_gradient_is_that_of_float32(prepared: Get, precision: str
     plugin, learner = watched(prepared("mixed"), 2, precision)
 
     def reference() -> Tensor:
-        loss = learner.forward_on(plugin.draw(learner, "agem")).mean(lambda kind, output: cross_entropy(output))
+        loss = learner.tools.forward_on(plugin.draw(learner.tools, "agem")).mean(
+            lambda kind, output: cross_entropy(output)
+        )
         return torch.cat([g.flatten().double() for g in torch.autograd.grad(loss, [*learner.network.parameters()])])
 
     found = reference()
@@ -115,7 +117,7 @@ def test_the_fisher_adds_up_in_float32(prepared: Get) -> None:
     data = prepared("sequence")
     learner = train(data, configured("sequence", {}, precision="bf16-true"), num_experiences=1).learner
     with learner.trainer.precision_plugin.forward_context():
-        batches = list(learner.batches_of(data.evaluator.store.dataset(0, "train"), 4))
+        batches = list(learner.tools.batches_of(data.evaluator.store.dataset(0, "train"), 4))
         fisher = by_layer(learner.network, batches, cross_entropy, add_square)
         learner.network.double()
     exact = by_layer(learner.network, batches, cross_entropy, add_square)

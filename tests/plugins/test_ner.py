@@ -140,7 +140,7 @@ def test_what_the_new_labels_tell_of_is_no_question_for_the_teacher(prepared: Ge
     guessed = plugin.guess(end.learner, data.stream[1], batch)
     assert (plain.logits.argmax(1) > 0).any()
     assert not guessed.logits.argmax(1).any()
-    plugin.before_experience(end.learner, data.stream[1])
+    plugin.before_experience(end.learner.tools, data.stream[1])
     view = plugin.look(end.learner, Step(data.stream[1], batch, end.learner.network(batch)))
     assert torch.allclose(view.old, guessed.logits), "in a step too, of what is remembered"
 

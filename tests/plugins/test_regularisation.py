@@ -55,8 +55,8 @@ def test_a_pass_a_batch_is_a_pass_an_example(prepared: Get, stream: str, head: A
     data = learner.store.dataset(1, "train")
     for value, add in ((cross_entropy, add_square), (squared_norm, add_magnitude)):
         some, others = (
-            by_layer(learner.network, learner.batches_of(data, 7), value, add),
-            by_pass(learner.network, learner.batches_of(data, 1), value, add),
+            by_layer(learner.network, learner.tools.batches_of(data, 7), value, add),
+            by_pass(learner.network, learner.tools.batches_of(data, 1), value, add),
         )
         assert_same(some, others, 1e-7 * max(float(other.max()) for other in others.values()))
         assert all(not tensor.requires_grad for tensor in some.values())
@@ -93,7 +93,7 @@ def test_backbones_of_other_makes(prepared: Get, name: str, monkeypatch: pytest.
     monkeypatch.setattr(per_example, "by_pass", lambda *a: passes.append(a) or by_pass(*a))
     chosen = data.evaluator.store.dataset(0, "train")[:5]
     found = per_example.per_example(learner, chosen, cross_entropy, add_square)
-    expected = by_pass(learner.network, learner.batches_of(chosen, 1), cross_entropy, add_square)
+    expected = by_pass(learner.network, learner.tools.batches_of(chosen, 1), cross_entropy, add_square)
     assert_same(found, expected, 1e-7 * max(float(f.max()) for f in expected.values()))
     assert len(passes) == (2 if name == "deberta" else 1)
 
@@ -155,9 +155,9 @@ def test_importances_are_means_over_the_examples_taken(
     plugins = {name: {"num_examples": num_examples, "strength": 0.0}}
     learner = train(data, configured("sequence", plugins), num_experiences=1).learner
     examples = learner.store.dataset(0, "train")
-    draw = learner.generator({"ewc": "fisher", "mas": "mas"}[name])
+    draw = learner.tools.generator({"ewc": "fisher", "mas": "mas"}[name])
     examples = examples[torch.randperm(24, generator=draw)[:num_examples]]
-    expected = by_layer(learner.network, learner.batches_of(examples, 8), value, add)
+    expected = by_layer(learner.network, learner.tools.batches_of(examples, 8), value, add)
     plugin: Any = learner.strategy.plugins[name]
     found = plugin.anchor.curvature["heads.sequence.weight"]
     assert torch.allclose(found, expected["heads.sequence.weight"] / min(num_examples, 24))
@@ -177,7 +177,7 @@ def test_whose_labels_a_fisher_takes(prepared: Get, stream: Any, fisher: Any) ->
     data = prepared(stream)
     learner = train(data, configured(stream, {}), num_experiences=1).learner
     examples = learner.store.dataset(0, "train")
-    chance = torch.rand(len(learner.store.labels), generator=learner.generator("labels"))
+    chance = torch.rand(len(learner.store.labels), generator=learner.tools.generator("labels"))
     expected, num_others = torch.zeros_like(learner.network.head(stream).weight), 0
     for i in range(len(examples)):
         with torch.no_grad():
@@ -193,7 +193,7 @@ def test_whose_labels_a_fisher_takes(prepared: Get, stream: Any, fisher: Any) ->
             gradient += torch.outer(one_hot(torch.tensor(y), len(p)) - p, feature)
         expected += gradient**2 / len(examples)
     plugin = EWC(fisher=fisher, num_examples=0)
-    plugin.after_experience(learner, data.stream[0])
+    plugin.after_experience(learner.tools, data.stream[0])
     assert torch.allclose(plugin.anchor.curvature[f"heads.{stream}.weight"], expected, atol=1e-9)
     assert num_others >= 3, "labels that are drawn are others than those given"
 
@@ -228,7 +228,7 @@ def test_one_example_is_enough(prepared: Get) -> None:
     learner = train(data, configured("token", {}), num_experiences=1).learner
     chosen = data.evaluator.store.dataset(0, "train")[:1]
     found = per_example.per_example(learner, chosen, cross_entropy, add_square)
-    expected = by_pass(learner.network, learner.batches_of(chosen, 1), cross_entropy, add_square)
+    expected = by_pass(learner.network, learner.tools.batches_of(chosen, 1), cross_entropy, add_square)
     assert_same(found, expected, 1e-12)
 
 
@@ -308,7 +308,7 @@ def test_online_ewc_keeps_one_penalty(prepared: Get) -> None:
     before, after = (end.learner.strategy.plugins["ewc"].anchor for end in ends)  # type: ignore[attr-defined]
     learner = ends[1].learner
     data_2 = learner.store.dataset(1, "train")
-    newest = by_pass(learner.network, learner.batches_of(data_2, 1), cross_entropy, add_square)
+    newest = by_pass(learner.network, learner.tools.batches_of(data_2, 1), cross_entropy, add_square)
     for name, fisher in newest.items():
         old = before.whole(name, ends[0].weights[name])[0]
         expected = fisher / len(data_2)

@@ -218,7 +218,7 @@ def test_er_ace_by_hand(prepared: Get, stream: str) -> None:
     learner.begin(data.stream[now])
     store, network = learner.store, learner.network.eval()
     new = collate(store.dataset(now, "train")[:6], now, training=True)
-    batch = learner.strategy.plugins["er-ace"].on_batch(learner, new)  # type: ignore[arg-type]
+    batch = learner.strategy.plugins["er-ace"].on_batch(learner.tools, new)  # type: ignore[arg-type]
     assert len(batch) == len(new) + 5
     for kind, output in network(batch).items():
         told = [{c for c, yes in enumerate(store.labelled_columns[e].tolist()) if yes} for e in range(now + 1)]

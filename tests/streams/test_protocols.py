@@ -87,7 +87,7 @@ def test_pooled_scores_are_those_of_all_types_seen_on_the_whole_test_set() -> No
         evaluator = prepared.evaluator
         data = evaluator.store.dataset(0, "test")
         predicted = torch.full((len(evaluator.store.labels),), -1)
-        evaluator._predict(learner.network, learner.batches_of(data, 16), predicted)
+        evaluator._predict(learner.network, learner.tools.batches_of(data, 16), predicted)
         columns = evaluator._columns("token")
         offsets = evaluator.store.word_offsets
         words = [[columns[c] for c in predicted[offsets[row] : offsets[row + 1]]] for row in data.rows]

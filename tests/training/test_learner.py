@@ -102,7 +102,7 @@ def test_a_logged_penalty_is_the_same_on_any_number_of_ranks(prepared: Get) -> N
         optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
         trainer: Any = SimpleNamespace(precision_plugin=None, world_size=num_ranks, optimizers=[optimizer])
         learner.trainer = trainer
-        learner.sum = lambda tensors, times=num_ranks: {n: times * t for n, t in tensors.items()}  # type: ignore[method-assign, misc]
+        learner.tools.sum = lambda tensors, times=num_ranks: {n: times * t for n, t in tensors.items()}  # type: ignore[method-assign, misc]
         learner.sinks = [lambda experience, epoch, step, values: found.append(values["loss/l2"])]
         learner._terms, learner._counts = {}, {}
         learner.on_before_optimizer_step(None)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def test_words_of_types_learnt_later_are_no_longer_outside(prepared: Get) -> Non
     types = [experience.scored or frozenset() for experience in data.stream]
     for learnt in range(3):
         counts = learner.evaluator.counts(
-            learner.network, [0, 1, 2], "test", lambda d: learner.batches_of(d, 16), learnt
+            learner.network, [0, 1, 2], "test", lambda d: learner.tools.batches_of(d, 16), learnt
         )
         for e, found in counts.items():
             seen = frozenset().union(*types[: max(e, learnt) + 1])
@@ -171,8 +171,8 @@ def test_seeds_have_networks_and_draws_of_their_own(prepared: Get) -> None:
         for index in (0, 1):
             learner.begin(data.stream[index])
             rows.append(learner.network.head("token").weight[-2:].clone())
-            draws.append(float(torch.rand(1, generator=learner.generator("some"))))
-        draws.append(float(torch.rand(1, generator=learner.generator("other"))))
+            draws.append(float(torch.rand(1, generator=learner.tools.generator("some"))))
+        draws.append(float(torch.rand(1, generator=learner.tools.generator("other"))))
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert torch.equal(rows[0], rows[2]) and torch.equal(rows[1], rows[3])
     for one, other in combinations((rows[0], rows[1], rows[4], rows[5]), 2):
@@ -310,7 +310,7 @@ def test_sums_over_ranks_are_exact(prepared: Get, monkeypatch: pytest.MonkeyPatc
         "gradient": torch.tensor([1.5, 2.5]),
         "more": torch.tensor([7]),
     }
-    summed = learner.sum(mine)
+    summed = learner.tools.sum(mine)
     assert list(summed) == list(mine)
     for name, tensor in mine.items():
         assert summed[name].dtype == tensor.dtype

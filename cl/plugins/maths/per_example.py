@@ -15,7 +15,7 @@ from cl.batches import Batch, Output
 from cl.data.collate import collate
 from cl.data.dataset import Dataset
 from cl.models.network import Network
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.maths.algebra import Tensors, at_least_float32, parameters_of, without_autocast
 
 Value = Callable[[Output], Tensor]
@@ -42,7 +42,7 @@ def add_magnitude(total: Tensor, gradient: Tensor) -> None:
     total.add_(gradient.abs())
 
 
-def per_example(learner: Learner, data: Dataset, value: Value, add: Add) -> Tensors:
+def per_example(tools: Tools, data: Dataset, value: Value, add: Add) -> Tensors:
     """By trained parameter, the sum over `data`, of all ranks, of what `add` makes of one example's gradient.
 
     An example's gradient is that of the sum of `value(output)` `[N]` over its targets, in eval mode, without autocast.
@@ -50,13 +50,13 @@ def per_example(learner: Learner, data: Dataset, value: Value, add: Add) -> Tens
     one pass, `by_layer`, unless the backbone uses parameters in ways that are not told apart by example there; a try
     on two examples shows it, and then each gets a pass of its own, `by_pass`.
     """
-    network = learner.network
+    network = tools.network
     if network not in _shares_passes:
-        both, *each = (_batch(learner, data[part]) for part in (slice(2), slice(1), slice(1, 2)) if len(data[part]))
+        both, *each = (_batch(tools, data[part]) for part in (slice(2), slice(1), slice(1, 2)) if len(data[part]))
         _shares_passes[network] = _alike(by_layer(network, [both], value, add), by_pass(network, each, value, add))
     if _shares_passes[network]:
-        return learner.sum(by_layer(network, learner.batches_of(data, BATCH_SIZE), value, add))
-    return learner.sum(by_pass(network, learner.batches_of(data, 1), value, add))
+        return tools.sum(by_layer(network, tools.batches_of(data, BATCH_SIZE), value, add))
+    return tools.sum(by_pass(network, tools.batches_of(data, 1), value, add))
 
 
 def by_pass(network: Network, examples: Iterable[Batch], value: Value, add: Add) -> Tensors:
@@ -99,9 +99,9 @@ def by_layer(network: Network, batches: Iterable[Batch], value: Value, add: Add)
     return totals
 
 
-def _batch(learner: Learner, data: Dataset) -> Batch:
-    batch = collate(data, learner.experience.index, training=False)
-    return batch.to(next(learner.network.parameters()).device)
+def _batch(tools: Tools, data: Dataset) -> Batch:
+    batch = collate(data, tools.experience.index, training=False)
+    return batch.to(next(tools.network.parameters()).device)
 
 
 def _add(add: Add, totals: Tensors, calls: Sequence[Call]) -> None:

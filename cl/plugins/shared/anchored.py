@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.base import Gradients, Plugin, Tools
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.quadratic import Quadratic
 
@@ -22,12 +22,12 @@ class Anchored(Plugin):
     strength: float = 1.0
     anchor: Quadratic = field(init=False, repr=False, default_factory=Quadratic)
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
         if not self.anchor.curvature:
             return None
-        if gone := self.anchor.curvature.keys() - dict(learner.network.named_parameters()).keys():
+        if gone := self.anchor.curvature.keys() - dict(tools.network.named_parameters()).keys():
             raise ValueError(
                 f"it holds parameters that the network has no more: {', '.join(sorted(gone)[:3])}"
                 f"{', …' * (len(gone) > 3)}. Parameters keep their names from one experience to the next"
             )
-        return self.anchor.apply(parameters_of(learner.network), gradients, self.strength / 2)
+        return self.anchor.apply(parameters_of(tools.network), gradients, self.strength / 2)

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.base import Gradients, Plugin, Tools
 from cl.types import Experience
 
 
@@ -19,24 +19,24 @@ class FixedRows(Plugin):
     what the optimizer does to them all the same is undone after the step.
     """
 
-    def adapt_model(self, learner: Learner, experience: Experience) -> None:
-        for parameter, num_rows in _old_rows(learner, experience):
+    def adapt_model(self, tools: Tools, experience: Experience) -> None:
+        for parameter, num_rows in _old_rows(tools, experience):
             parameter.register_hook(partial(_without_rows, num_rows))  # type: ignore[no-untyped-call]
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
-        self._fixed = [(p, p[:n].detach().clone()) for p, n in _old_rows(learner, learner.experience)]
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
+        self._fixed = [(p, p[:n].detach().clone()) for p, n in _old_rows(tools, tools.experience)]
         return gradients
 
-    def after_step(self, learner: Learner) -> None:
+    def after_step(self, tools: Tools) -> None:
         for parameter, rows in self._fixed:
             parameter.data[: len(rows)] = rows
 
 
-def _old_rows(learner: Learner, experience: Experience) -> list[tuple[nn.Parameter, int]]:
+def _old_rows(tools: Tools, experience: Experience) -> list[tuple[nn.Parameter, int]]:
     """The parameters of heads that have a row a column, and how many of their rows came before this experience."""
     if not experience.index:
         return []
-    heads = [(learner.network.head(k), n) for k, n in learner.store.num_columns[experience.index - 1].items()]
+    heads = [(tools.network.head(k), n) for k, n in tools.store.num_columns[experience.index - 1].items()]
     return [(p, n) for head, n in heads for p in head.parameters() if p.ndim and len(p) == head.num_columns]
 
 

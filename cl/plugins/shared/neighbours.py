@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from cl.data.collate import collate
 from cl.data.dataset import Dataset
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.types import Experience
 
 CHUNK = 256
@@ -24,10 +24,10 @@ class Neighbours:
     words: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     nearest: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
 
-    def logits(self, learner: Learner, experience: Experience, words: Tensor, batch_size: int) -> Tensor:
+    def logits(self, tools: Tools, experience: Experience, words: Tensor, batch_size: int) -> Tensor:
         """What the network says of the neighbours of `words` `[N]`: `[N, k, C]`, as `logits_of`."""
         place = torch.searchsorted(self.words, words.cpu())
-        return logits_of(learner, experience, self.nearest[place], batch_size)
+        return logits_of(tools, experience, self.nearest[place], batch_size)
 
 
 def nearest(features: Tensor, k: int) -> Tensor:
@@ -47,19 +47,19 @@ def nearest(features: Tensor, k: int) -> Tensor:
     return torch.cat(found) if found else torch.zeros(0, k, dtype=torch.int64)
 
 
-def nearest_of_group(learner: Learner, group: Tensor, features: Sequence[tuple[Tensor, Tensor]], k: int) -> Neighbours:
+def nearest_of_group(tools: Tools, group: Tensor, features: Sequence[tuple[Tensor, Tensor]], k: int) -> Neighbours:
     """The words of the store that are in a group, and of each the `k` nearest of the same group.
 
     `group`, int64, one a word of the store: 0 for none. `features`: words and their features, in parts. Both of this
     rank's share of the words.
     """
-    group = learner.sum({"group": group})["group"]
+    group = tools.sum({"group": group})["group"]
     words = group.nonzero().flatten()
-    weight = learner.network.head("token").weight
+    weight = tools.network.head("token").weight
     every = torch.zeros(len(words), weight.shape[1], dtype=weight.dtype)
     for some, found in features:
         every[torch.searchsorted(words, some)] = found.to(weight.dtype)
-    every = learner.sum({"features": every})["features"]
+    every = tools.sum({"features": every})["features"]
     chosen = torch.zeros(len(words), k, dtype=torch.int64)
     for number in torch.unique(group[words]).tolist():
         members = (group[words] == number).nonzero().flatten()
@@ -67,9 +67,9 @@ def nearest_of_group(learner: Learner, group: Tensor, features: Sequence[tuple[T
     return Neighbours(words, chosen)
 
 
-def logits_of(learner: Learner, experience: Experience, words: Tensor, batch_size: int) -> Tensor:
+def logits_of(tools: Tools, experience: Experience, words: Tensor, batch_size: int) -> Tensor:
     """The network's logits for words of the store (any shape), `[…, C]`: in eval mode, without gradient."""
-    store, network, index = learner.store, learner.network, experience.index
+    store, network, index = tools.store, tools.network, experience.index
     distinct, inverse = torch.unique(words, return_inverse=True)
     head = network.head("token")
     logits = head.weight.new_zeros(len(distinct), head.num_columns, dtype=head.logit_dtype)

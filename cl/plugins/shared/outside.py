@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl.batches import Batch, Output, Step
 from cl.models.network import MASKED
-from cl.plugins.base import Learner
+from cl.plugins.base import Tools
 from cl.plugins.shared.taught import BATCH_SIZE, Taught
 from cl.types import Experience
 
@@ -59,42 +59,42 @@ class TaughtOutside(Taught):
         super().__post_init__()
         self.view: View | None = None  # of the step under way
 
-    def teaches(self, learner: Learner, experience: Experience) -> bool:
+    def teaches(self, tools: Tools, experience: Experience) -> bool:
         """Whether the teacher has a say in this experience."""
         knows = self.teacher is not None and "token" in self.teacher.heads
-        return knows and experience.kind == "token" and learner.store.private_columns[experience.index] is None
+        return knows and experience.kind == "token" and tools.store.private_columns[experience.index] is None
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
-        if self.teaches(learner, experience):
-            self.ask_ahead(learner)
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        if self.teaches(tools, experience):
+            self.ask_ahead(tools)
 
-    def guess(self, learner: Learner, experience: Experience, batch: Batch) -> Output:
+    def guess(self, tools: Tools, experience: Experience, batch: Batch) -> Output:
         """The teacher's output for a batch's words."""
         output = self.ask(batch)["token"]
-        return replace(output, logits=_without_labelled(learner, experience, output.raw))
+        return replace(output, logits=_without_labelled(tools, experience, output.raw))
 
-    def guesses(self, learner: Learner, experience: Experience) -> Iterator[Output]:
+    def guesses(self, tools: Tools, experience: Experience) -> Iterator[Output]:
         """The teacher's outputs for this rank's share of an experience's words."""
-        for batch in learner.batches_of(learner.store.dataset(experience.index, "train"), BATCH_SIZE):
-            yield self.guess(learner, experience, batch)
+        for batch in tools.batches_of(tools.store.dataset(experience.index, "train"), BATCH_SIZE):
+            yield self.guess(tools, experience, batch)
 
-    def look(self, learner: Learner, step: Step, old: Tensor | None = None) -> View | None:
+    def look(self, tools: Tools, step: Step, old: Tensor | None = None) -> View | None:
         """The view of a step, None where the teacher has no say. Also kept for the loss of the same step.
 
         `old`: the teacher's logits, if they are at hand.
         """
         self.view = None
-        if self.teaches(learner, step.experience):
+        if self.teaches(tools, step.experience):
             output = step.outputs["token"]
             mine = step.batch.experience[output.targets.rows] == step.experience.index
             if old is None:
-                old = _without_labelled(learner, step.experience, self.old_logits(learner, step.batch)["token"])
+                old = _without_labelled(tools, step.experience, self.old_logits(tools, step.batch)["token"])
             self.view = View(output, old, mine, mine & (output.targets.labels == 0))
         return self.view
 
 
-def _without_labelled(learner: Learner, experience: Experience, logits: Tensor) -> Tensor:
+def _without_labelled(tools: Tools, experience: Experience, logits: Tensor) -> Tensor:
     """Logits in which types that the labels of an experience tell of are out of the question."""
-    told = learner.store.labelled_columns[experience.index, : logits.shape[1]].clone()
+    told = tools.store.labelled_columns[experience.index, : logits.shape[1]].clone()
     told[0] = False  # O
     return logits.masked_fill(told.to(logits.device), MASKED)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cl.plugins.base import Learner, Plugin
+from cl.plugins.base import Plugin, Tools
 from cl.types import Experience
 
 
@@ -22,9 +22,9 @@ class Restarting(Plugin):
 
     initial: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
-    def adapt_model(self, learner: Learner, experience: Experience) -> None:
-        fresh = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    def adapt_model(self, tools: Tools, experience: Experience) -> None:
+        fresh = {name: value.clone() for name, value in tools.network.state_dict().items()}
         for name, old in self.initial.items():
             fresh[name][tuple(map(slice, old.shape))] = old.to(fresh[name])  # rows that arrive now are fresh
         self.initial = fresh
-        learner.network.load_state_dict(fresh)
+        tools.network.load_state_dict(fresh)

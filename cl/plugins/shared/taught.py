@@ -11,7 +11,7 @@ from torch import Tensor
 from cl.batches import Batch, Outputs
 from cl.data.dataset import ragged
 from cl.models.network import Network, frozen_copy
-from cl.plugins.base import Learner, Plugin
+from cl.plugins.base import Plugin, Tools
 from cl.types import Experience, Kind
 
 BATCH_SIZE = 64  # of passes without gradient
@@ -41,20 +41,20 @@ class Taught(Plugin):
             outputs: Outputs = self.teacher.to(batch.row.device)(batch)  # a checkpoint brings it on the CPU
         return outputs
 
-    def ask_ahead(self, learner: Learner) -> None:
+    def ask_ahead(self, tools: Tools) -> None:
         """Asks the teacher of all of the experience's data: for `before_experience`, so that no step waits for it."""
         if self.teacher is not None:
-            self._cached_logits = self._ask_of_all(learner)
+            self._cached_logits = self._ask_of_all(tools)
 
-    def old_logits(self, learner: Learner, batch: Batch) -> dict[Kind, Tensor]:
+    def old_logits(self, tools: Tools, batch: Batch) -> dict[Kind, Tensor]:
         """The teacher's logits, without any mask, for a batch's targets: `[N, C']` of each kind that it knows.
 
         Remembered, for a batch of the experience's own data (`MEMORY` bytes at most); else asked for.
         """
         assert self.teacher is not None
-        own = learner.experience.kind
+        own = tools.experience.kind
         if self._cached_logits is None:
-            self._cached_logits = self._ask_of_all(learner)
+            self._cached_logits = self._ask_of_all(tools)
         where, logits = self._cached_logits
         kinds: list[Kind] = [kind for kind in batch.targets if kind in self.teacher.heads]
         targets = {kind: len(batch.targets[kind]) for kind in kinds}
@@ -64,26 +64,26 @@ class Taught(Plugin):
         nothing = {kind: logits.new_zeros(0, self.teacher.head(kind).num_columns) for kind in kinds if kind != own}
         return nothing | ({own: logits[places]} if own in kinds else {})
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        self.teacher, self._cached_logits = frozen_copy(learner.network), None
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        self.teacher, self._cached_logits = frozen_copy(tools.network), None
 
-    def load_state_dict(self, learner: Learner, state: dict[str, Any]) -> None:
-        super().load_state_dict(learner, state)
+    def load_state_dict(self, tools: Tools, state: dict[str, Any]) -> None:
+        super().load_state_dict(tools, state)
         self._cached_logits = None
 
-    def _ask_of_all(self, learner: Learner) -> tuple[Tensor, Tensor]:
+    def _ask_of_all(self, tools: Tools) -> tuple[Tensor, Tensor]:
         assert self.teacher is not None
-        store, kind = learner.store, learner.experience.kind
-        data = store.dataset(learner.experience.index, "train")
+        store, kind = tools.store, tools.experience.kind
+        data = store.dataset(tools.experience.index, "train")
         words, _ = ragged(store.word_offsets, data.rows)
         where = torch.full((len(store.labels),), -1)
-        device = next(learner.network.parameters()).device
+        device = next(tools.network.parameters()).device
         head = self.teacher.head(kind) if kind in self.teacher.heads else None
         if head is None or len(words) * head.num_columns * head.logit_dtype.itemsize > MEMORY:
             return where.to(device), torch.zeros(0, 0, device=device)
         where[words] = torch.arange(len(words))
         logits = torch.zeros(len(words), head.num_columns, dtype=head.logit_dtype)
-        for batch in learner.batches_of(data, BATCH_SIZE):
+        for batch in tools.batches_of(data, BATCH_SIZE):
             output = self.ask(batch)[kind]
             logits[where[output.targets.words.cpu()]] = output.raw.cpu()
-        return where.to(device), learner.sum({"logits": logits})["logits"].to(device)
+        return where.to(device), tools.sum({"logits": logits})["logits"].to(device)
