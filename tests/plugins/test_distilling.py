@@ -129,9 +129,8 @@ def test_replayed_examples_are_asked_for(prepared: Get, stream: str) -> None:
     learner.begin(prepared(stream).stream[2])
     plugin = learner.strategy.plugins["lwf"]
     assert isinstance(plugin, Taught)
-    batch = learner.strategy.on_batch(
-        learner.tools, next(learner.tools.batches_of(learner.store.dataset(2, "train"), 4))
-    )
+    tools = learner.tools
+    batch = learner.strategy.on_batch(tools, next(tools.batches_of(tools.store.dataset(2, "train"), 4)))
     assert len(batch) == 9
     said = plugin.old_logits(learner, batch)
     for kind, output in plugin.ask(batch).items():

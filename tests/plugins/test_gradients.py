@@ -74,9 +74,8 @@ def test_the_reference_gradient_is_that_of_float32(prepared: Get, precision: str
     plugin, learner = watched(prepared("mixed"), 2, precision)
 
     def reference() -> Tensor:
-        loss = learner.tools.forward_on(plugin.draw(learner.tools, "agem")).mean(
-            lambda kind, output: cross_entropy(output)
-        )
+        step = learner.tools.forward_on(plugin.draw(learner.tools, "agem"))
+        loss = step.mean(lambda kind, output: cross_entropy(output))
         return torch.cat([g.flatten().double() for g in torch.autograd.grad(loss, [*learner.network.parameters()])])
 
     found = reference()
