@@ -32,35 +32,35 @@ class Watched(Strategy):
         self.found = found
         (self.name,) = plugins
 
-    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+    def on_batch(self, tools: Any, batch: Batch) -> Batch:
         self.batch = batch  # as it was dealt out
-        return super().on_batch(learner, batch)
+        return super().on_batch(tools, batch)
 
-    def losses(self, learner: Any, step: Step) -> dict[str, Tensor]:
-        terms = super().losses(learner, step)
+    def losses(self, tools: Any, step: Step) -> dict[str, Tensor]:
+        terms = super().losses(tools, step)
         self._check_networks()
         term = terms.get(self.name)
         if term is not None and term.requires_grad:
-            parameters = parameters_of(learner.network)
+            parameters = parameters_of(tools.network)
             gradients = torch.autograd.grad(
                 term, list(parameters.values()), retain_graph=True, allow_unused=True, materialize_grads=True
             )
             of_name = dict(zip(parameters, gradients, strict=True))
-            self._note(learner, of_name, lambda: super(Watched, self).losses(learner, self._again(learner))[self.name])
-            self._again(learner)  # what was remembered of the pass is of these parameters again
+            self._note(tools, of_name, lambda: super(Watched, self).losses(tools, self._again(tools))[self.name])
+            self._again(tools)  # what was remembered of the pass is of these parameters again
         return terms
 
-    def penalties(self, learner: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    def penalties(self, tools: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         added, nowhere = ({name: torch.zeros_like(g) for name, g in gradients.items()} for _ in range(2))
-        if super().penalties(learner, added):
-            self._note(learner, added, lambda: super(Watched, self).penalties(learner, nowhere)[self.name])
-        return super().penalties(learner, gradients)
+        if super().penalties(tools, added):
+            self._note(tools, added, lambda: super(Watched, self).penalties(tools, nowhere)[self.name])
+        return super().penalties(tools, gradients)
 
-    def _note(self, learner: Any, gradients: dict[str, Tensor], value: Callable[[], Tensor]) -> None:
+    def _note(self, tools: Any, gradients: dict[str, Tensor], value: Callable[[], Tensor]) -> None:
         norm = float(torch.stack([g.norm() for g in gradients.values()]).norm())
         if norm <= 1e-9:
             return
-        parameters = parameters_of(learner.network)
+        parameters = parameters_of(tools.network)
         here = {name: p.data for name, p in parameters.items()}  # not changed in place: a pass is to be differentiated
         ends = []
         for distance in (1e-5, -1e-5):
@@ -71,9 +71,9 @@ class Watched(Strategy):
             p.data = here[name]
         self.found.append((ends[0] - ends[1]) / 2e-5 / norm)
 
-    def _again(self, learner: Any) -> Step:
-        batch = self.on_batch(learner, self.batch)
-        return self.on_step(learner, Step(learner.experience, batch, learner.network(batch)))
+    def _again(self, tools: Any) -> Step:
+        batch = self.on_batch(tools, self.batch)
+        return self.on_step(tools, Step(tools.experience, batch, tools.network(batch)))
 
     def _check_networks(self) -> None:
         for f in fields(self.plugins[self.name]):
@@ -106,8 +106,8 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 class _Padding(Strategy):
     """Pads every batch that is trained on."""
 
-    def on_batch(self, learner: Any, batch: Batch) -> Batch:
-        return _padded(super().on_batch(learner, batch))
+    def on_batch(self, tools: Any, batch: Batch) -> Batch:
+        return _padded(super().on_batch(tools, batch))
 
 
 def pad_every_batch(learner: Learner) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl.batches import Step
 from cl.data.sampler import share
-from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.base import Gradients, Plugin, Tools
 from cl.plugins.ewc import EWC
 from cl.plugins.lwf import LwF
 from cl.plugins.maths.algebra import copies, parameters_of
@@ -22,42 +22,42 @@ from cl.types import Experience
 
 
 class DetachedPenalty(EWC):
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return super().penalty(learner, copies(gradients))
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return super().penalty(tools, copies(gradients))
 
 
 class BatchMeanFisher(EWC):
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        fisher = {name: torch.zeros_like(p) for name, p in parameters_of(learner.network).items()}
-        for batch in learner.batches_of(learner.store.dataset(experience.index, "train"), batch_size=8):
-            loss = torch.stack([cross_entropy(output).sum() for output in learner.network(batch).values()]).sum()
-            for name, gradient in zip(fisher, torch.autograd.grad(loss, list(_trained(learner))), strict=True):
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        fisher = {name: torch.zeros_like(p) for name, p in parameters_of(tools.network).items()}
+        for batch in tools.batches_of(tools.store.dataset(experience.index, "train"), batch_size=8):
+            loss = torch.stack([cross_entropy(output).sum() for output in tools.network(batch).values()]).sum()
+            for name, gradient in zip(fisher, torch.autograd.grad(loss, list(_trained(tools))), strict=True):
                 fisher[name] += gradient**2 / len(batch)
-        self.anchor.add(learner.sum(fisher), copies(parameters_of(learner.network)))
+        self.anchor.add(tools.sum(fisher), copies(parameters_of(tools.network)))
 
 
 class TeacherInTrainMode(LwF):
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
         assert self.teacher is not None
         self.teacher.train()
         self.teacher.backbone.model.train()
 
 
 class RankLocalBuffer(Replay):
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
-        mine = share(torch.arange(len(self.buffer)), learner.global_rank, learner.trainer.world_size)  # type: ignore[attr-defined]
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
+        mine = share(torch.arange(len(self.buffer)), tools.trainer.global_rank, tools.trainer.world_size)  # type: ignore[attr-defined]
         for name in ("rows", "experience", "groups", "keys"):
             setattr(self.buffer, name, getattr(self.buffer, name)[mine])
 
 
 class DistilsOverPadding(LwF):
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if self.teacher is None:
             return None
         logits = []
-        for network in (learner.network, self.teacher):
+        for network in (tools.network, self.teacher):
             hidden = network.backbone(step.batch.input_ids, step.batch.attention_mask)
             logits.append(network.head("token")(hidden).flatten(0, 1))
         everywhere = distillation(*logits, self.temperature)
@@ -70,8 +70,8 @@ class WeighsOldTypes(Plugin):
 
     factor: float = 2.0
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
-        if "token" not in step.outputs or learner.experience.index == 0:
+    def on_step(self, tools: Tools, step: Step) -> Step:
+        if "token" not in step.outputs or tools.experience.index == 0:
             return step
         output = step.outputs["token"]
         weights = 1.0 + self.factor * output.targets.labels.double()
@@ -89,8 +89,8 @@ class SaysOutside(Plugin):
 
     column: int = 0
 
-    def on_step(self, learner: Learner, step: Step) -> Step:
-        if "token" not in step.outputs or learner.experience.index == 0:
+    def on_step(self, tools: Tools, step: Step) -> Step:
+        if "token" not in step.outputs or tools.experience.index == 0:
             return step
         labels = step.outputs["token"].targets.labels.clone()
         labels[::2] = self.column
@@ -161,5 +161,5 @@ def test_two_that_write_labels_are_found(monkeypatch: pytest.MonkeyPatch) -> Non
             composes(inside, outside, stream)
 
 
-def _trained(learner: Learner) -> list[Tensor]:
-    return list(parameters_of(learner.network).values())
+def _trained(tools: Tools) -> list[Tensor]:
+    return list(parameters_of(tools.network).values())

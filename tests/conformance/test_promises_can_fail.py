@@ -15,7 +15,7 @@ from cl.batches import Batch, Step
 from cl.data.dataset import Dataset
 from cl.models.network import Network, frozen_copy
 from cl.plugins import strategy as strategy_module
-from cl.plugins.base import Gradients, Learner, Plugin
+from cl.plugins.base import Gradients, Plugin, Tools
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.testing import promises, prove
@@ -36,25 +36,25 @@ class Pulls(Plugin):
     strength: float = 0.5
     old: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        self.old = copies(parameters_of(learner.network))
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        self.old = copies(parameters_of(tools.network))
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return self.pull(learner, gradients, self.strength)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return self.pull(tools, gradients, self.strength)
 
-    def pull(self, learner: Learner, gradients: Gradients, strength: float) -> Tensor | None:
+    def pull(self, tools: Tools, gradients: Gradients, strength: float) -> Tensor | None:
         """Strength times the sum of squared ways."""
         if not self.old:
             return None
         with torch.no_grad():
-            ways = self.ways(learner)
+            ways = self.ways(tools)
             for name, way in ways.items():
                 gradients[name][: len(way)] += 2 * strength * way
             return strength * torch.stack([way.square().sum() for way in ways.values()]).sum()
 
-    def ways(self, learner: Learner) -> dict[str, Tensor]:
+    def ways(self, tools: Tools) -> dict[str, Tensor]:
         """How far each parameter has gone; rows that a head has grown since have gone nowhere."""
-        now = parameters_of(learner.network)
+        now = parameters_of(tools.network)
         return {name: now[name][: len(old)] - old.to(now[name]) for name, old in self.old.items()}
 
 
@@ -64,19 +64,19 @@ class Pulls(Plugin):
 class WholeInEveryShare(Pulls):
     """Its term is no share: it counts once for each micro-batch."""
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
         return None
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if not self.old:
             return None
-        return self.strength * torch.stack([way.square().sum() for way in self.ways(learner).values()]).sum()
+        return self.strength * torch.stack([way.square().sum() for way in self.ways(tools).values()]).sum()
 
 
 class LengthOfTheBatch(Pulls):
     """Its term grows with the padding."""
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         if not self.old:
             return None
         return 0.1 * step.batch.input_ids.shape[1] * step.mean(lambda kind, output: cross_entropy(output))
@@ -88,24 +88,24 @@ class MeanOfBatches(Pulls):
 
     level: float = field(init=False, default=0.0)
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
-        batches = learner.batches_of(learner.store.dataset(experience.index, "train"), 4)
-        means = [cross_entropy(output).mean() for b in batches for output in learner.network(b).values() if len(b)]
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
+        batches = tools.batches_of(tools.store.dataset(experience.index, "train"), 4)
+        means = [cross_entropy(output).mean() for b in batches for output in tools.network(b).values() if len(b)]
         self.level = float(torch.stack(means).detach().square().mean())
 
 
 class NeverOff(Pulls):
     """Pulls a little at strength 0 too."""
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return self.pull(learner, gradients, self.strength + 0.01)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return self.pull(tools, gradients, self.strength + 0.01)
 
 
 class DoesNothing(Plugin):
     """Has a term that is 0."""
 
-    def loss(self, learner: Learner, step: Step) -> Tensor | None:
+    def loss(self, tools: Tools, step: Step) -> Tensor | None:
         return step.share(torch.zeros(()))
 
 
@@ -114,8 +114,8 @@ class ValueTooLarge(Pulls):
 
     times: ClassVar[float] = 10.0
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        value = super().penalty(learner, gradients)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        value = super().penalty(tools, gradients)
         return None if value is None else self.times * value
 
 
@@ -128,14 +128,14 @@ class ValueTooSmall(ValueTooLarge):
 class NoGradient(Pulls):
     """Says a value, and adds no gradient."""
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return super().penalty(learner, copies(gradients))
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return super().penalty(tools, copies(gradients))
 
 
 class FromTheStart(Plugin):
     """Adds to gradients in the first experience too, and does not say so."""
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         return {name: gradient + 0.1 for name, gradient in gradients.items()}
 
 
@@ -149,22 +149,22 @@ class ForgetsExperiences(Pulls):
     def __post_init__(self) -> None:
         self.count = 0
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
         self.count += 1
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return self.pull(learner, gradients, self.strength * self.count)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return self.pull(tools, gradients, self.strength * self.count)
 
 
 class AnswersOtherwise(ForgetsExperiences):
     """As it, where what was counted changes nothing but the network that answers."""
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return self.pull(learner, gradients, self.strength)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return self.pull(tools, gradients, self.strength)
 
-    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
-        return network if self.count == learner.experience.index + 1 else contrary(network)
+    def network_for(self, tools: Tools, network: Network, experience: Experience) -> Network:
+        return network if self.count == tools.experience.index + 1 else contrary(network)
 
 
 @dataclass
@@ -174,24 +174,24 @@ class ForgetsSteps(Pulls):
     def __post_init__(self) -> None:
         self.count = 0
 
-    def before_experience(self, learner: Learner, experience: Experience) -> None:
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
         self.count = 0
 
-    def after_step(self, learner: Learner) -> None:
+    def after_step(self, tools: Tools) -> None:
         self.count += 1
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return self.pull(learner, gradients, self.strength * self.count)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return self.pull(tools, gradients, self.strength * self.count)
 
 
 class AnswersOtherwiseThen(ForgetsSteps):
     """As it, where what was counted changes nothing but the network that answers."""
 
-    def penalty(self, learner: Learner, gradients: Gradients) -> Tensor | None:
-        return self.pull(learner, gradients, self.strength)
+    def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
+        return self.pull(tools, gradients, self.strength)
 
-    def network_for(self, learner: Learner, network: Network, experience: Experience) -> Network:
-        return network if self.count == learner.num_steps else contrary(network)
+    def network_for(self, tools: Tools, network: Network, experience: Experience) -> Network:
+        return network if self.count == tools.num_steps else contrary(network)
 
 
 @dataclass
@@ -200,7 +200,7 @@ class CountsBatches(Pulls):
 
     count: int = field(init=False, default=0)
 
-    def on_batch(self, learner: Learner, batch: Batch) -> Batch:
+    def on_batch(self, tools: Tools, batch: Batch) -> Batch:
         self.count += 1
         return batch
 
@@ -211,8 +211,8 @@ class MeanOfNothing(Pulls):
 
     level: Tensor = field(init=False, default_factory=lambda: torch.zeros(()))
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
         self.level = torch.zeros(1 - experience.index).mean()
 
 
@@ -222,8 +222,8 @@ class OneByteMore(Pulls):
 
     bytes_: Tensor = field(init=False, default_factory=lambda: torch.zeros(0, dtype=torch.uint8))
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
         self.bytes_ = torch.zeros(experience.index + 1, dtype=torch.uint8)
 
 
@@ -239,14 +239,14 @@ class OneByteMoreAndSaysSo(OneByteMore):
 class HalfOfTheData(Pulls):
     """Trains on half of what it is given, which is another half before and after more data has joined."""
 
-    def train_data(self, learner: Learner, dataset: Dataset, experience: Experience) -> Dataset:
+    def train_data(self, tools: Tools, dataset: Dataset, experience: Experience) -> Dataset:
         return dataset[: len(dataset) // 2]
 
 
 class Doubles(Plugin):
     """Doubles gradients."""
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         return {name: 2 * gradient for name, gradient in gradients.items()}
 
 
@@ -291,8 +291,8 @@ class Raises(Pulls):
     Cost: a run. When to use it: never.
     """
 
-    def after_experience(self, learner: Learner, experience: Experience) -> None:
-        super().after_experience(learner, experience)
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
         if experience.index == 1:
             raise KeyError("no such experience")
 

@@ -34,10 +34,10 @@ class Fragile(Plugin):
 
     experience: int = 2
 
-    def on_batch(self, learner, batch):
+    def on_batch(self, tools, batch):
         for path in (Path("broken"), Path("interrupted")):
-            if learner.experience.index == self.experience and path.exists():
-                if learner.num_steps == int(path.read_text()):
+            if tools.experience.index == self.experience and path.exists():
+                if tools.num_steps == int(path.read_text()):
                     if path.name == "broken":
                         raise RuntimeError("the disk is on fire")
                     os.kill(os.getpid(), signal.SIGINT)

@@ -30,7 +30,7 @@ class Limited(Plugin):
 
     size: int = 20000
 
-    def before_experience(self, learner, experience):
+    def before_experience(self, tools, experience):
         if experience.index == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
 '''

@@ -28,7 +28,7 @@ from cl.plugins.base import Plugin
 class Slow(Plugin):
     """An experience of five hours."""
 
-    def before_experience(self, learner, experience):
+    def before_experience(self, tools, experience):
         clock = Path("clock")
         clock.write_text(str(float(clock.read_text()) + 5 * 3600))
 
@@ -37,11 +37,11 @@ class Slow(Plugin):
 class SlowEnd(Slow):
     """Five hours, and all of them after the last step."""
 
-    def before_experience(self, learner, experience):
+    def before_experience(self, tools, experience):
         pass
 
-    def after_experience(self, learner, experience):
-        super().before_experience(learner, experience)
+    def after_experience(self, tools, experience):
+        super().before_experience(tools, experience)
 
 
 class Counting(Callback):

@@ -20,7 +20,7 @@ from cl.plugins.base import Plugin
 class Stop(Plugin):
     """Fails at the start of experience 1, once."""
 
-    def before_experience(self, learner, experience):
+    def before_experience(self, tools, experience):
         if experience.index == 1 and not Path("failed").exists():
             Path("failed").touch()
             raise RuntimeError("once")

@@ -132,6 +132,6 @@ def test_replayed_examples_are_asked_for(prepared: Get, stream: str) -> None:
     tools = learner.tools
     batch = learner.strategy.on_batch(tools, next(tools.batches_of(tools.store.dataset(2, "train"), 4)))
     assert len(batch) == 9
-    said = plugin.old_logits(learner, batch)
+    said = plugin.old_logits(learner.tools, batch)
     for kind, output in plugin.ask(batch).items():
         assert torch.equal(said[kind], output.raw)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cl.plugins.base import Learner, Plugin, PluginError
+from cl.plugins.base import Plugin, PluginError, Tools
 from cl.plugins.strategy import Strategy
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
@@ -24,7 +24,7 @@ def test_a_loss_that_is_not_finite(prepared: Callable[[str], Prepared]) -> None:
 
 def test_a_plugin_that_raises() -> None:
     class Broken(Plugin):
-        def after_step(self, learner: Learner) -> None:
+        def after_step(self, tools: Tools) -> None:
             raise ZeroDivisionError("oh")
 
     with pytest.raises(PluginError, match="plugin 'broken' failed in after_step: ZeroDivisionError: oh"):

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
 from cl.plugins import AGEM
-from cl.plugins.base import Gradients, Learner
+from cl.plugins.base import Gradients, Tools
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.maths.per_example import add_square, by_layer
 from cl.plugins.strategy import Strategy
@@ -30,9 +30,9 @@ class Watching(AGEM):
 
     seen: list[tuple[Gradients, Gradients]] = field(default_factory=list)
 
-    def on_gradients(self, learner: Learner, gradients: Gradients) -> Gradients:
+    def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         before = {name: g.clone() for name, g in gradients.items()}
-        after = super().on_gradients(learner, gradients)
+        after = super().on_gradients(tools, gradients)
         self.seen.append((before, {name: g.clone() for name, g in after.items()}))
         return after
 

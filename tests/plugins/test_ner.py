@@ -97,7 +97,8 @@ def by_hand(name: str, told: tuple[int, ...] = (0, 3, 4), progress: float = 0.5,
     experience = SimpleNamespace(index=1, kind="token")
     learner = SimpleNamespace(
         store=SimpleNamespace(
-            own=[None, None], told=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True)
+            private_columns=[None, None],
+            labelled_columns=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True),
         ),
         network=SimpleNamespace(backbone=Blind()),
         experience=experience,
@@ -137,11 +138,11 @@ def test_what_the_new_labels_tell_of_is_no_question_for_the_teacher(prepared: Ge
     end.learner.begin(data.stream[1])
     batch = collate(data.evaluator.store.dataset(1, "train"), 1, training=True)
     plain = plugin.teacher(batch)["token"]
-    guessed = plugin.guess(end.learner, data.stream[1], batch)
+    guessed = plugin.guess(end.learner.tools, data.stream[1], batch)
     assert (plain.logits.argmax(1) > 0).any()
     assert not guessed.logits.argmax(1).any()
     plugin.before_experience(end.learner.tools, data.stream[1])
-    view = plugin.look(end.learner, Step(data.stream[1], batch, end.learner.network(batch)))
+    view = plugin.look(end.learner.tools, Step(data.stream[1], batch, end.learner.network(batch)))
     assert torch.allclose(view.old, guessed.logits), "in a step too, of what is remembered"
 
 
@@ -388,7 +389,7 @@ def test_an_inside_row_without_examples_is_that_of_its_begin() -> None:
     learner.begin(data.stream[1])
     head = learner.network.head("token")
     drawn = head.weight.detach().clone()
-    imprint(learner, data.stream[1], 3)  # type: ignore[arg-type]
+    imprint(learner.tools, data.stream[1], 3)  # type: ignore[arg-type]
     rows = head.weight.detach()
     assert torch.equal(rows[4], rows[3]) and not torch.equal(rows[3], drawn[3])
     assert torch.equal(rows[5], drawn[5]) and torch.equal(rows[6], rows[5])

@@ -92,7 +92,7 @@ def test_backbones_of_other_makes(prepared: Get, name: str, monkeypatch: pytest.
     passes = []
     monkeypatch.setattr(per_example, "by_pass", lambda *a: passes.append(a) or by_pass(*a))
     chosen = data.evaluator.store.dataset(0, "train")[:5]
-    found = per_example.per_example(learner, chosen, cross_entropy, add_square)
+    found = per_example.per_example(learner.tools, chosen, cross_entropy, add_square)
     expected = by_pass(learner.network, learner.tools.batches_of(chosen, 1), cross_entropy, add_square)
     assert_same(found, expected, 1e-7 * max(float(f.max()) for f in expected.values()))
     assert len(passes) == (2 if name == "deberta" else 1)
@@ -227,7 +227,7 @@ def test_one_example_is_enough(prepared: Get) -> None:
     data = prepared("token")
     learner = train(data, configured("token", {}), num_experiences=1).learner
     chosen = data.evaluator.store.dataset(0, "train")[:1]
-    found = per_example.per_example(learner, chosen, cross_entropy, add_square)
+    found = per_example.per_example(learner.tools, chosen, cross_entropy, add_square)
     expected = by_pass(learner.network, learner.tools.batches_of(chosen, 1), cross_entropy, add_square)
     assert_same(found, expected, 1e-12)
 

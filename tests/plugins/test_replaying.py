@@ -17,7 +17,7 @@ from cl.batches import Step
 from cl.data.collate import collate
 from cl.data.dataset import Dataset, ragged
 from cl.memory.herding import herd, herding_keys
-from cl.plugins.base import stored_bytes
+from cl.plugins.base import Tools, stored_bytes
 from cl.plugins.gem import dual
 from cl.plugins.maths.algebra import copies
 from cl.plugins.maths.losses import cross_entropy
@@ -45,7 +45,7 @@ def linear(data: Prepared, plugins: dict[str, Any], watch: str, num_experiences:
     plugin, calls = learner.strategy.plugins[watch], []
     on_gradients = plugin.on_gradients
 
-    def watched(of: Learner, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    def watched(of: Tools, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         before = flat({name: g.clone() for name, g in gradients.items()})
         result = on_gradients(of, gradients)  # type: ignore[arg-type]
         if len(plugin.buffer):  # type: ignore[attr-defined]
@@ -62,13 +62,13 @@ def flat(gradients: dict[str, Tensor]) -> Tensor:
     return torch.cat([gradients[f"heads.sequence.{name}"].flatten() for name in ("weight", "bias")])
 
 
-def references(learner: Learner, plugin: Any) -> list[Tensor]:
+def references(tools: Tools, plugin: Any) -> list[Tensor]:
     """Mean over the drawn examples of (p − y) hᵀ and p − y, written out."""
-    drawn = plugin.by_experience(learner) if hasattr(plugin, "by_experience") else [plugin.draw(learner, "agem")]
-    return [gradient_of(learner, data) for data in drawn]
+    drawn = plugin.by_experience(tools) if hasattr(plugin, "by_experience") else [plugin.draw(tools, "agem")]
+    return [gradient_of(tools, data) for data in drawn]
 
 
-def gradient_of(learner: Learner, data: Dataset) -> Tensor:
+def gradient_of(learner: Tools, data: Dataset) -> Tensor:
     head = learner.network.head("sequence")
     with torch.no_grad():
         features = learner.network(collate(data, learner.experience.index, training=True))["sequence"].features
@@ -137,7 +137,7 @@ def test_gem_protects_a_head_that_the_batch_does_not_train(prepared: Get) -> Non
     plugin = learner.strategy.plugins["gem"]
     on_gradients = plugin.on_gradients
 
-    def watched(of: Learner, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    def watched(of: Tools, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         before = copies(gradients)
         result = on_gradients(of, gradients)  # type: ignore[arg-type]
         seen.append((before, copies(result)))
@@ -165,16 +165,16 @@ def test_each_step_draws_anew(prepared: Get, name: str) -> None:
     learner, plugin = in_second(prepared("sequence"), name)
     drawn = []
     for learner.num_steps in (0, 1, 2, 0):
-        drawn.append(tuple(plugin.draw(learner, "some").rows.tolist()))
+        drawn.append(tuple(plugin.draw(learner.tools, "some").rows.tolist()))
     assert len(set(drawn)) == 3 and drawn[0] == drawn[3]
-    assert set(drawn[0]) != set(plugin.draw(learner, "other").rows.tolist())
+    assert set(drawn[0]) != set(plugin.draw(learner.tools, "other").rows.tolist())
 
 
 def test_gem_draws_anew_of_each_experience(prepared: Get) -> None:
     learner, plugin = in_second(prepared("sequence"), "gem")
     drawn = []
     for learner.num_steps in (0, 1, 0):
-        (of_first,) = plugin.by_experience(learner)
+        (of_first,) = plugin.by_experience(learner.tools)
         drawn.append(tuple(of_first.rows.tolist()))
     assert drawn[0] == drawn[2] != drawn[1] and len(drawn[0]) == 5
 
@@ -189,7 +189,7 @@ def test_der_plus_plus_draws_labels_and_logits_apart(prepared: Get) -> None:
 
     plugin.draw = noting
     batch = collate(learner.store.dataset(1, "train")[:4], 1, training=True)
-    plugin.loss(learner, Step(learner.experience, batch, learner.network(batch)))
+    plugin.loss(learner.tools, Step(learner.experience, batch, learner.network(batch)))
     logits, labels = (set(each.rows.tolist()) for each in drawn)
     assert logits != labels
 
@@ -200,11 +200,11 @@ def test_der_plus_plus_adds_the_cross_entropy_of_its_second_draw(prepared: Get) 
     batch = collate(learner.store.dataset(1, "train")[:4], 1, training=True)
     step = Step(learner.experience, batch, learner.network(batch))
     plugin.strength, plugin.label_strength = 0.0, 3.0
-    output = learner.network(collate(plugin.draw(learner, "labels"), 1, training=True))["sequence"]
-    assert torch.allclose(plugin.loss(learner, step), 3.0 * cross_entropy(output).mean())
+    output = learner.network(collate(plugin.draw(learner.tools, "labels"), 1, training=True))["sequence"]
+    assert torch.allclose(plugin.loss(learner.tools, step), 3.0 * cross_entropy(output).mean())
     plugin.strength, plugin.label_strength = 2.0, 0.0
-    output = learner.network(collate(plugin.draw(learner, "logits"), 1, training=True))["sequence"]
-    assert torch.allclose(plugin.loss(learner, step), 2.0 * plugin.distance("sequence", output).mean())
+    output = learner.network(collate(plugin.draw(learner.tools, "logits"), 1, training=True))["sequence"]
+    assert torch.allclose(plugin.loss(learner.tools, step), 2.0 * plugin.distance("sequence", output).mean())
 
 
 # --------------------------------------------------------------------------------------------------- ER-ACE
@@ -277,7 +277,7 @@ def test_a_feature_is_the_mean_over_valid_positions(prepared: Get, stream: str) 
     data = prepared(stream)
     learner = train(data, configured(stream, {}), num_experiences=1).learner
     examples = learner.store.dataset(0, "train")
-    found = features_of(learner, examples)  # type: ignore[arg-type]
+    found = features_of(learner.tools, examples)  # type: ignore[arg-type]
     learner.network.eval()
     for i in range(len(examples)):
         with torch.no_grad():
@@ -388,11 +388,11 @@ def test_stored_logits_are_without_dropout(prepared: Get) -> None:
     config = replace(config, network=replace(config.network, dropout=0.5))
     learner = train(data, config, num_experiences=1).learner
     plugin: Any = learner.strategy.plugins["der"]
-    output = learner.network.eval()(collate(plugin.remembered(learner), 0, training=False))["sequence"]
+    output = learner.network.eval()(collate(plugin.remembered(learner.tools), 0, training=False))["sequence"]
     for word, raw in zip(output.targets.words, output.raw, strict=True):
         place = torch.searchsorted(plugin.words["sequence"][0], word)
         assert torch.allclose(plugin.logits["sequence"][0][place], raw)
-    of_each = [features_of(learner.train(), learner.store.dataset(0, "train")) for _ in range(2)]  # type: ignore[arg-type]
+    of_each = [features_of(learner.train().tools, learner.store.dataset(0, "train")) for _ in range(2)]  # type: ignore[arg-type]
     assert torch.equal(*of_each) and learner.network.training
 
 
@@ -403,14 +403,14 @@ def test_der_is_the_mean_squared_distance_from_the_stored_logits(prepared: Get) 
     plugin: Any = learner.strategy.plugins["der"]
     learner.network.eval()
     with torch.no_grad():
-        memory = plugin.remembered(learner)
+        memory = plugin.remembered(learner.tools)
         stored = {
             int(word): row
             for output in learner.network(collate(memory, 0, training=False)).values()
             for word, row in zip(output.targets.words, output.raw, strict=True)
         }
         learner.begin(data.stream[1])
-        drawn = plugin.draw(learner, "logits")
+        drawn = plugin.draw(learner.tools, "logits")
         output = learner.network(collate(drawn, 1, training=True))["token"]
         moved = output.raw + torch.randn(output.raw.shape, dtype=torch.double)
         found = plugin.distance("token", replace(output, raw=moved))

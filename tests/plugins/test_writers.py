@@ -52,7 +52,7 @@ class Weighs(Plugin):
     factor: tuple[float, ...] = (1.0,)
     kind: Kind = "token"
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         return step.weighed(self.kind, torch.tensor(self.factor))
 
 
@@ -60,7 +60,7 @@ class Weighs(Plugin):
 class SetsWeights(Weighs):
     """As one that does not know of `weighed`: it sets what others may have set."""
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         output = step.outputs[self.kind]
         given = replace(output, targets=replace(output.targets, weights=torch.tensor(self.factor)))
         return replace(step, outputs=step.outputs | {self.kind: given})
@@ -70,11 +70,11 @@ class SetsWeights(Weighs):
 class SetsWeightsOfTheBatch(Weighs):
     """Before the network sees it."""
 
-    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+    def on_batch(self, tools: Any, batch: Batch) -> Batch:
         given = replace(batch.targets[self.kind], weights=torch.tensor(self.factor))
         return replace(batch, targets=batch.targets | {self.kind: given})
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         return step
 
 
@@ -85,14 +85,14 @@ class Labels(Plugin):
     label: int = 0
     kind: Kind = "token"
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         return step.labelled(self.kind, torch.full_like(step.outputs[self.kind].targets.labels, self.label))
 
 
 class LabelsInPlace(Labels):
     """As `Labels`, where the labels lie."""
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         step.outputs[self.kind].targets.labels.fill_(self.label)
         return step
 
@@ -100,19 +100,19 @@ class LabelsInPlace(Labels):
 class LabelsOfTheBatch(Labels):
     """As `Labels`, before the network sees them."""
 
-    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+    def on_batch(self, tools: Any, batch: Batch) -> Batch:
         given = batch.targets[self.kind]
         labels = torch.full_like(given.labels, self.label)
         return replace(batch, targets=batch.targets | {self.kind: replace(given, labels=labels)})
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         return step
 
 
 class Adds(Plugin):
     """Adds an example to the batch, at its end."""
 
-    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+    def on_batch(self, tools: Any, batch: Batch) -> Batch:
         old = batch.targets["token"]
         more = targets([*old.labels.tolist(), 3], None if old.weights is None else [*old.weights.tolist(), 1.0])
         return replace(batch, targets=batch.targets | {"token": more})
@@ -167,7 +167,7 @@ def test_weights_of_examples_that_join_later_are_their_own() -> None:
 class LeavesOut(Plugin):
     """Drops the first example of a batch."""
 
-    def on_batch(self, learner: Any, batch: Batch) -> Batch:
+    def on_batch(self, tools: Any, batch: Batch) -> Batch:
         old = batch.targets["token"]
         names = ("rows", "positions", "labels", "words")
         fewer = replace(old, **{name: getattr(old, name)[1:] for name in names})
@@ -184,11 +184,11 @@ def test_an_example_that_is_left_out_takes_its_weight_with_it() -> None:
 
 def test_mistakes_of_a_plugin_name_it() -> None:
     class Forgets(Plugin):
-        def on_step(self, learner: Any, step: Step) -> Step:
+        def on_step(self, tools: Any, step: Step) -> Step:
             return None  # type: ignore[return-value]
 
     class Drops(Plugin):
-        def on_batch(self, learner: Any, batch: Batch) -> Batch:
+        def on_batch(self, tools: Any, batch: Batch) -> Batch:
             return replace(batch, targets={})
 
     both = {"token": targets([1, 2])}
@@ -209,7 +209,7 @@ class Half(Plugin):
 
     factor: float = 0.5
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         return step.weighed("token", torch.full((len(step.outputs["token"].targets),), self.factor).double())
 
 
@@ -285,9 +285,9 @@ class Sometimes(Labels):
 
     steps: tuple[int, ...] = ()
 
-    def on_step(self, learner: Any, step: Step) -> Step:
+    def on_step(self, tools: Any, step: Step) -> Step:
         self.now = getattr(self, "now", -1) + 1
-        return super().on_step(learner, step) if self.now in self.steps else step
+        return super().on_step(tools, step) if self.now in self.steps else step
 
 
 def test_a_writer_in_one_step_and_another_in_the_next_are_none_too_many() -> None:

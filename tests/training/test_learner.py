@@ -195,7 +195,7 @@ def test_the_rate_follows_the_schedule_wherever_training_starts(prepared: Get, s
 
         def note(experience: int, epoch: int, step: int, values: dict[str, float], of: Learner = learner) -> None:
             rates.append(values["learning_rate"])  # noqa: B023
-            progress.append(of.progress)  # noqa: B023
+            progress.append(of.tools.progress)  # noqa: B023
 
         learner.sinks = [note]
         fit(learner, config)
@@ -288,7 +288,7 @@ def test_the_best_epoch_is_kept_and_patience_ends(
     def scored(split: Any, which: Any = None) -> Any:
         row, pooled = evaluate(split, which)
         if split == "valid":
-            row[0] = {"score": scores[len(epochs)]}
+            row = ({"score": scores[len(epochs)]}, *row[1:])
             epochs.append({name: value.clone() for name, value in learner.network.state_dict().items()})
         return row, pooled
 
@@ -371,7 +371,7 @@ def test_the_part_of_an_epoch_that_max_steps_ends_in_is_scored(
     def scored(split: Any, which: Any = None) -> Any:
         row, pooled = evaluate(split, which)
         if split == "valid":
-            row[0] = {"score": scores[len(at)]}
+            row = ({"score": scores[len(at)]}, *row[1:])
             at.append(learner.num_steps)
             weights.append({name: value.clone() for name, value in learner.network.state_dict().items()})
         return row, pooled

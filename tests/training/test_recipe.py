@@ -104,12 +104,12 @@ class Slower(Plugin):
     stops: bool = False
     learnt: int = field(default=0, init=False)
 
-    def recipe(self, learner: Any, recipe: Recipe, experience: Experience) -> Recipe:
+    def recipe(self, tools: Any, recipe: Recipe, experience: Experience) -> Recipe:
         if not self.learnt:
             return replace(recipe, options=replace(recipe.options, optimizer="sgd", batch_size=6))
         return replace(recipe, rates={"backbone.": 0.0 if self.stops else recipe.options.learning_rate / 10})
 
-    def after_step(self, learner: Any) -> None:
+    def after_step(self, tools: Any) -> None:
         self.learnt += 1
 
 

@@ -34,28 +34,28 @@ class Noting(Plugin):
     def _note(self, seam: str, learner: Any, finite: bool = True) -> None:
         self.calls.append((seam, learner.num_steps, finite))
 
-    def after_backward(self, learner: Any, gradients: Gradients) -> None:
-        self._note("after_backward", learner, all(bool(g.isfinite().all()) for g in gradients.values()))
+    def after_backward(self, tools: Any, gradients: Gradients) -> None:
+        self._note("after_backward", tools, all(bool(g.isfinite().all()) for g in gradients.values()))
 
-    def penalty(self, learner: Any, gradients: Gradients) -> Tensor | None:
-        self._note("penalty", learner)
+    def penalty(self, tools: Any, gradients: Gradients) -> Tensor | None:
+        self._note("penalty", tools)
         return None
 
-    def on_gradients(self, learner: Any, gradients: Gradients) -> Gradients:
-        self._note("on_gradients", learner)
+    def on_gradients(self, tools: Any, gradients: Gradients) -> Gradients:
+        self._note("on_gradients", tools)
         return gradients
 
-    def after_step(self, learner: Any) -> None:
-        self._note("after_step", learner)
+    def after_step(self, tools: Any) -> None:
+        self._note("after_step", tools)
 
 
 class AfterEveryStep(SI):
     """As one would be that is told of skipped steps too: 0 · inf."""
 
-    def after_experience(self, learner: Any, experience: Experience) -> None:
+    def after_experience(self, tools: Any, experience: Experience) -> None:
         if experience.index == 1:
             self.path = {name: path + 0 * math.inf for name, path in self.path.items()}
-        super().after_experience(learner, experience)
+        super().after_experience(tools, experience)
 
 
 def scaled(plugins: dict[str, Any], **trainer: Any) -> Any:
@@ -155,18 +155,18 @@ def test_the_path_of_si_is_that_of_the_steps_taken(prepared: Get, step: int) -> 
         return {name: p.detach().clone() for name, p in learner.network.named_parameters() if p.requires_grad}
 
     class Beside(Strategy):
-        def after_backward(self, learner: Any, gradients: Gradients) -> None:
+        def after_backward(self, tools: Any, gradients: Gradients) -> None:
             seen.update(at=parameters(), g={name: g.clone() for name, g in gradients.items()})
-            super().after_backward(learner, gradients)
+            super().after_backward(tools, gradients)
 
-        def after_step(self, learner: Any) -> None:
+        def after_step(self, tools: Any) -> None:
             for name, now in parameters().items():
                 expected[name] = expected.get(name, 0.0) + (seen["at"][name] - now) * seen["g"][name]
-            super().after_step(learner)
+            super().after_step(tools)
 
-        def after_experience(self, learner: Any, experience: Experience) -> None:
+        def after_experience(self, tools: Any, experience: Experience) -> None:
             seen["path"] = {name: p.clone() for name, p in strategy.plugins["si"].path.items()}  # type: ignore[attr-defined]
-            super().after_experience(learner, experience)
+            super().after_experience(tools, experience)
 
     learner.strategy = Beside(strategy.plugins)
     learner.begin(data.stream[0])
