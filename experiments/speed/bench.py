@@ -21,7 +21,7 @@ from texts import Absent, Bench
 from timing import Report
 from transformers.utils import logging as transformers_logging
 
-from cl.runs.cell import environment
+from cl.system.environment import environment
 
 SECTIONS = {
     "start": "start",

@@ -20,12 +20,15 @@ from cl.batches import Batch
 from cl.config import Config
 from cl.data.module import TrainLoader
 from cl.models.network import Network
-from cl.runs.cell import CellRun, cells_of
+from cl.runs.cell import CellRun
+from cl.runs.folder import cells_of
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.system.allocator import freed_memory_kept
+from cl.system.notices import Notices
 from cl.system.signals import StopRequest
 from cl.training.learner import Learner
+from cl.training.optimizer import optimizer_of
 
 
 class Cell(CellRun):
@@ -38,7 +41,8 @@ class Cell(CellRun):
         self, config: Config, prepared: Prepared, folder: str, *, saves: bool = True, counts: bool = False
     ) -> None:
         (cell,) = cells_of(replace(config, run=replace(config.run, dir=folder)))
-        super().__init__(cell, prepared, Console(quiet=True), StopRequest())
+        console = Console(quiet=True)
+        super().__init__(cell, prepared, console, Notices(console), StopRequest())
         self.saves = saves
         noted = self.noted = {"save_seconds": 0.0, "tokens": 0, "sent_in_steps": 0, "sent_between": 0}
 
@@ -51,7 +55,7 @@ class Cell(CellRun):
 
     def experiences_done(self) -> Iterator[Figures]:
         """As `run`, an experience at a time: what it cost."""
-        with self._sinks():
+        with self._recording():
             for experience in self.experiences:
                 self.noted.update(dict.fromkeys(self.noted, 0))
                 wall = whole(lambda experience=experience: self._learn(experience))
@@ -97,7 +101,7 @@ def same_batches(config: Config, prepared: Prepared) -> float:
     """Seconds of what the learner does less the framework: `cl`'s network on its own batches, made before."""
     learner, loader = ready(config, prepared)
     batches, network = list(loader), learner.network
-    optimizer = learner.training_options.optimizer_of(network, 0, fused=True)
+    optimizer = optimizer_of(learner.recipe, network, 0, fused=True)
     with freed_memory_kept():
         return whole(lambda: _train(network, optimizer, batches, config.trainer["precision"] == "bf16-mixed"))
 

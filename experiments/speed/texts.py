@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cl.config import Config, NetworkConfig, RunConfig, StreamConfig, WandbConfig
-from cl.config.schema import TRAINER
+from cl.config.trainer import DEFAULTS
 from cl.data.collate import collate
 from cl.data.dataset import Dataset
 from cl.runs.prepare import Prepared, prepare
@@ -78,7 +78,7 @@ class Bench:
             run=RunConfig(dir="", checkpoint_steps=10**9),  # none inside an experience
             network=NetworkConfig(backbone=self.backbone, max_length=LENGTH),
             strategies={"contender": {}},
-            trainer=TRAINER | {"accelerator": "cpu", "max_epochs": epochs, "precision": self.precision},
+            trainer=DEFAULTS | {"accelerator": "cpu", "max_epochs": epochs, "precision": self.precision},
             wandb=WandbConfig(mode="disabled"),
         )
 

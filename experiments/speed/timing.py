@@ -45,7 +45,7 @@ class Race:
 
     def times(self, name: str, other: str, key: str = "seconds") -> Spread:
         """How many times as much as `other` it took."""
-        return self.batches_of(lambda a, b: a[key] / b[key], name, other)
+        return self.each(lambda a, b: a[key] / b[key], name, other)
 
     def against(self, name: str, others: dict[str, str]) -> list[Spread]:
         """How many times as fast as each of `others` it was."""
@@ -53,7 +53,7 @@ class Race:
 
     def median(self, name: str, key: str = "seconds") -> float:
         """The median of one of its figures."""
-        return self.batches_of(lambda turn: turn[key], name).median
+        return self.each(lambda turn: turn[key], name).median
 
 
 def race(contenders: Mapping[str, Callable[[], Figures | float]], rounds: int) -> Race:
