@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 LOOSE := $(addprefix --disable-error-code=,arg-type assignment misc no-any-return no-untyped-call type-arg)
 
-.PHONY: help demo test test-faults test-mutants test-slow test-lowest test-speed check clean
+.PHONY: help demo test test-faults test-mutants test-slow test-lowest test-speed gpu check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -40,6 +40,9 @@ test-speed: $(INSTALLED)  ## ratios to other frameworks against floors: BACKBONE
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python experiments/speed/bench.py --backbone '$(BACKBONE)' --quick --rounds 1 --out runs/speed.json
 	$(BIN)/python experiments/speed/check.py runs/speed.json
+
+gpu:  ## tests and speed on one GPU, 8 minutes, into experiments/gpu; DRY=1 tries it in small on the CPU
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) experiments/gpu/run.py $(if $(DRY),--dry --out build/gpu)
 
 check: $(INSTALLED)  ## style, types and the direction of imports
 	$(BIN)/ruff check
