@@ -50,6 +50,7 @@ check: $(INSTALLED)  ## style, types and the direction of imports
 	$(BIN)/mypy
 	@# Scripts outside the package may be looser, but what they use of it must be there.
 	cd experiments/speed && MYPYPATH=../..:. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) *.py
+	cd experiments/gpu && MYPYPATH=../..:. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) *.py
 	cd experiments/exactness && MYPYPATH=../.. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) *.py
 	$(BIN)/lint-imports
 

@@ -54,9 +54,8 @@ def main() -> None:
     import speed
 
     for case in speed.cases(options.dry):
-        found["speed"].append(
-            speed.measure(case, "cpu" if options.dry else "gpu", options.dry, 1 if options.dry else 2)
-        )
+        device, rounds = ("cpu", 1) if options.dry else ("gpu", 2)
+        found["speed"].append(speed.measure(case, device, options.dry, rounds))
         found["seconds"] = time.perf_counter() - started
         options.out.mkdir(parents=True, exist_ok=True)  # after each, so that a run that breaks off leaves what it has
         (options.out / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -85,8 +84,8 @@ def table(found: dict[str, Any]) -> str:
         f"# On {found['device']}",
         "",
         f"torch {found['torch']}, transformers {found['transformers']}, lightning {found['lightning']}; "
-        f"{found.get('seconds', 0):.0f} s in all; the tests {outcome} in {found['tests']['seconds']:.0f} s. Seconds are "
-        "the best turn; the peak is that of a product of large matrices in bfloat16.",
+        f"{found.get('seconds', 0):.0f} s in all; the tests {outcome} in {found['tests']['seconds']:.0f} s. Seconds "
+        "are the best turn; the peak is that of a product of large matrices in bfloat16.",
     ]
     for result in found["speed"]:
         case, rows = result["case"], result["contenders"]
