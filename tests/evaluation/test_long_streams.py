@@ -95,7 +95,7 @@ class Scored:
         self.experience = type("Experience", (), {"index": 0})
         self.network = type("Network", (), {"state_dict": dict})
         self.ends_epoch = True
-        self.record = self.recorded.append
+        self.tools = type("Tools", (), {"record": self.recorded.append})
 
     def evaluate(self, split: str, which: list[int]) -> tuple[list[dict[str, float]], dict[str, float]]:
         return [{"score": next(self.scores)}], {}

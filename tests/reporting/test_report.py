@@ -81,7 +81,7 @@ def test_costs_are_means_over_seeds(tmp_path):
     """Five experiences; training takes 41 seconds and one more for each seed, evaluation 6.5, ewc's upkeep 9."""
     time, stored, _ = cost_chart(load_cells([write_grid(tmp_path, ("finetune", "ewc"))])).panels
     assert "finetune: 4.0 min; ewc: 4.8 min" in time.alt  # 5 · (42 + 6.5), 5 · (42 + 6.5 + 9)
-    assert "finetune: 0 B; ewc: 35.0 MB" in stored.alt
+    assert "finetune: 0 bytes; ewc: 35.0 MB" in stored.alt
 
 
 def test_figures_are_the_same_each_time(tmp_path):
