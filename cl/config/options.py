@@ -53,9 +53,14 @@ def locate(path: str, where: str) -> Any:
         sys.path.append(here)
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = importlib.import_module(module)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise UserError(f"{where}: cannot import {path!r}: {error}. Is its folder on PYTHONPATH?") from error
+    if not hasattr(found, name):
+        near = difflib.get_close_matches(name, [each for each in vars(found) if not each.startswith("_")], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{where}: cannot import {path!r}: the module {module} has nothing of that name.{hint}")
+    return getattr(found, name)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -87,6 +87,11 @@ class CellRun:
         self.cost, self.log_position = state["cost"], state["log_position"]
         self.learner.restore(state["learner"])
         self.training = state["training"]
+        now = self.matrix.num_learnt
+        if is_first() and now < len(self.experiences):
+            inside = f", after step {self.learner.num_steps} of it" if self.training else ""
+            where = f"{now + 1}/{len(self.experiences)} {self.experiences[now].name}"
+            self.console.print(f"{self.cell.name} goes on with {where}{inside}", markup=False, soft_wrap=True)
 
     def _learn(self, experience: Experience) -> None:
         learner = self.learner

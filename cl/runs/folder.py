@@ -81,16 +81,19 @@ def _cell_at(file: Path, asked: Path, overrides: Sequence[str]) -> Cell:
 
 def chosen(cells: Sequence[Cell], strategies: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
     """The cells of these strategies and seeds; of all, where none is named. Raises `UserError` for unknown ones."""
-    _check_known("--only", strategies, [cell.strategy for cell in cells])
-    _check_known("--seed", seeds, [cell.seed for cell in cells])
+    _check_known("--only", "strategies", strategies, [cell.strategy for cell in cells])
+    _check_known("--seed", "seeds", seeds, [cell.seed for cell in cells])
     return [c for c in cells if (not strategies or c.strategy in strategies) and (not seeds or c.seed in seeds)]
 
 
-def _check_known(option: str, asked: Sequence[T], known: Iterable[T]) -> None:
+def _check_known(option: str, key: str, asked: Sequence[T], known: Iterable[T]) -> None:
     names = dict.fromkeys(map(str, known))
     for one in asked:
         if str(one) not in names:
-            raise UserError(f"{option} {one}: there is none such in this run.{did_you_mean(str(one), names)}")
+            raise UserError(
+                f"{option} {one}: it chooses among the {key} of the configuration, and {one} is none of them."
+                f"{did_you_mean(str(one), names)} To add it, set `{key}`"
+            )
 
 
 # --------------------------------------------------------------------------------- what may go in there
@@ -161,8 +164,9 @@ def refuse_other_data(folder: Path, now: Sequence[Identity], encoded: str, disca
             found = ["what the tokenizer makes of the same texts"]
         if found:
             raise UserError(
-                f"the data is not what {file.parent} began with; changed: {'; '.join(found)}. Bring the old data "
-                "back, or choose another run.dir"
+                f"the data is not what {file.parent} began with; changed: {'; '.join(found)}. All cells of a folder "
+                "share their data: bring the old data back, choose another run.dir, or start every cell of the folder "
+                "anew with run.overwrite=true"
             )
 
 
@@ -204,19 +208,23 @@ def ask_for(cells: Sequence[Cell]) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell as `cl status` shows it; `num_bytes` of all its files, `checkpoint_bytes` of its checkpoints."""
+    """A cell as `cl status` shows it; `num_bytes` of all its files, `checkpoint_bytes` of its checkpoints, of which the
+    newest has `step` optimizer steps behind it.
+    """
 
     cell: Cell
     state: State
     num_bytes: int
     checkpoint_bytes: int
+    step: int | None
 
 
 def entries(folder: Path) -> Iterator[Entry]:
     """The cells of a run folder, or the one that it is."""
     for cell in cells_in(folder):
         state = state_of(cell.folder) or State("unknown")
-        yield Entry(cell, state, _size(cell.folder), _size(cell.folder / checkpoint.FOLDER))
+        kept = cell.folder / checkpoint.FOLDER
+        yield Entry(cell, state, _size(cell.folder), _size(kept), checkpoint.newest_step(kept))
 
 
 def clean(folder: Path) -> int:

@@ -119,6 +119,8 @@ def _run(grid: Grid) -> None:
             if grid.cells[0].folder.exists():
                 again = grid.folder if grid.compares else grid.cells[0].folder
                 _say(console, f"{str(stop) or 'interrupted'}; go on with: cl resume {again}")
+            else:
+                _say(console, f"{str(stop) or 'interrupted'} before anything was written")
             raise KeyboardInterrupt from stop
         if grid.compares and is_first() and len(failed) < len(grid.cells):
             _compare(grid.folder, console)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from cl.data.dataset import Store
 from cl.models.backbone import Backbone
 from cl.plugins import PLUGINS
 from cl.plugins.base import SEAMS, Plugin
+from cl.runs.folder import cells_of, refuse_other_config, refuse_other_data
 from cl.runs.learners import num_processes
 from cl.runs.networks import build_backbone
 from cl.runs.prepare import data_errors, encode
@@ -31,6 +33,7 @@ from cl.streams.identity import fingerprint, identity_of
 from cl.streams.read import READERS
 from cl.streams.scenarios import columns_after
 from cl.streams.stream import Stream
+from cl.system.state import is_finished
 from cl.types import SPLITS, Experience, SplitName, UserError
 
 SHOWN = 6  # classes of an experience, at most
@@ -69,11 +72,27 @@ def check(config: Config) -> Checked:
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
             _inspect_data(experiences, store, [*notes, *doubts_of(experiences), *warnings], console)
+            refuse_other_data(
+                Path(str(config.run.dir)),
+                identity_of(experiences),
+                store.fingerprint(),
+                cells_of(config) if config.run.overwrite else (),
+            )
+    with _noting(problems):
+        discard = config.run.overwrite
+        refuse_other_config(Path(str(config.run.dir)), cells_of(config), discard, False, lambda text: None)
     for problem in problems:
         say(console, f"error: {problem}", "red")
-    num_cells = len(config.strategies) * len(config.seeds)
-    say(console, f"{len(problems)} problem(s); {num_cells} cell(s) would go to {config.run.dir}")
+    say(console, f"{len(problems)} problem(s); {_plan(config)}")
     return Checked(problems, stream)
+
+
+def _plan(config: Config) -> str:
+    """Where the cells would go, and how many of them are finished there."""
+    cells = cells_of(config)
+    finished = 0 if config.run.overwrite else sum(is_finished(cell.folder) for cell in cells)
+    there = f", {finished} of them finished there" if finished else ""
+    return f"{len(cells)} cell(s) would go to {config.run.dir}{there}"
 
 
 @contextmanager
@@ -87,7 +106,16 @@ def _noting(problems: list[str]) -> Iterator[None]:
 
 def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: list[str], console: Console) -> None:
     found = counts(experiences, store)
-    headings = ("", "experience", "kind", *SPLITS, "classes", "tokens 50/90/100 %", "cut off", "unknown tokens")
+    headings = (
+        "",
+        "experience",
+        "kind",
+        *SPLITS,
+        "classes",
+        "tokens a text (50/90/100 % have so many at most)",
+        "cut off",
+        "unknown tokens",
+    )
     table = Table(*headings, box=None)
     for experience, of_experience in zip(experiences, found, strict=True):
         table.add_row(*map(Text, _describe(experience, of_experience["splits"], store)))
@@ -95,7 +123,8 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
     say(console, "train/valid/test:")
     for of_experience in found:
         say(console, f"  {_counted(of_experience)}")
-    say(console, f"split: {protocols.fingerprint(experiences)}; data: {fingerprint(identity_of(experiences))}")
+    hashes = protocols.fingerprint(experiences), fingerprint(identity_of(experiences))
+    say(console, "hash of the split: {}; of the data: {}".format(*hashes))
     for warning in warnings:
         say(console, f"warning: {warning}", "yellow")
 
@@ -104,10 +133,10 @@ def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experi
     total = sum(p.numel() for p in backbone.parameters())
     trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     text = f"backbone {name}: {total:,} parameters, {trained:,} trained"
-    text += "; batches are padded" if backbone.first_position is None else "; batches are packed"
+    text += f"; batches are {'padded' if backbone.first_position is None else 'packed: no layer sees padding'}"
     if experiences:
         columns = columns_after(experiences, len(experiences) - 1)
-        text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,}"
+        text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,} parameters"
     say(console, text)
 
 

@@ -16,13 +16,16 @@ from cl.runs.printing import console_for, say
 
 def show_status(folder: Path) -> None:
     """A line a cell of a run folder: its state, how far it is, its size on disk."""
-    table = Table("strategy", "seed", "state", "learnt", "size", "of it checkpoints", "reason", box=None)
+    table = Table(
+        "strategy", "seed", "state", "learnt", "saved at step", "size", "of it checkpoints", "reason", box=None
+    )
     found = list(entries(folder))
     for entry in found:
         state = entry.state
         learnt = f"{state.num_learnt}/{state.num_experiences or '?'}"
         sizes = (decimal(entry.num_bytes), decimal(entry.checkpoint_bytes))
-        cells = (entry.cell.strategy, str(entry.cell.seed), state.name, learnt, *sizes, state.reason)
+        step = "–" if entry.step is None else str(entry.step)
+        cells = (entry.cell.strategy, str(entry.cell.seed), state.name, learnt, step, *sizes, state.reason)
         table.add_row(*map(Text, cells))
     console = console_for()
     console.print(table)

@@ -62,8 +62,8 @@ def _contradictions(corpus: Corpus) -> Iterator[str]:
         if again:
             what = "texts" if corpus.kind == "sequence" else "sentences"
             yield (
-                f"{len(again)} {what} of {split} also stand earlier in it, or in a split before it, with another "
-                f"label, such as {quoted(again[0])}: no network can be right on both"
+                f"{len(again)} {what} of {split} stand in the data more than once, with different labels, such as "
+                f"{quoted(again[0])}: no network can be right on both"
             )
 
 

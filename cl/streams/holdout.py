@@ -49,11 +49,10 @@ def hold_out(corpus: Corpus, fractions: Mapping[str, float], seed: int) -> Corpu
         splits[name] = _pick(train, held)
         num_copies = len(splits[name]) - len(held)
         if len(held) != target or num_copies:
-            copies = f" with {num_copies} copies, which stay together" if num_copies else ""
+            copies = f" (with copies of some, {len(splits[name])} examples)" if num_copies else ""
+            asked = f", not {target}: every class is to be in every split" if len(held) != target else ""
             notes.append(
-                f"{corpus.name}: {name} is {len(held)} of {total} different inputs, cut from train{copies}; "
-                f"{share:g} of them are {target}"
-                + (", and every class is to be in every split" if len(held) != target else "")
+                f"{corpus.name}: {name} is cut from train, {len(held)} of {total} different inputs{copies}{asked}"
             )
         there = {name for unit in held for name in unit.classes}
         if share and (absent := sorted(c for c in count if count[c] > len(missing) and c not in there)):

@@ -89,6 +89,12 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def newest_step(folder: Path) -> int | None:
+    """How many optimizer steps the newest checkpoint has behind it; None without any."""
+    files = _files(folder)
+    return int(files[-1].name.split("-")[1].removeprefix("s")) if files else None
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("e*-s*-*.pt"))
 

@@ -73,7 +73,8 @@ def test_a_part_of_a_grid(cl_command: Run, folder: Path) -> None:
     assert states(folder / "runs" / "tiny") == {"remember/seed1": "finished"}
     code, output = cl_command("run", "tiny.yaml", TWO, "--only", "finetine")
     assert code == 2
-    assert "--only finetine: there is none such in this run. Did you mean 'finetune'?" in output
+    assert "--only finetine: it chooses among the strategies of the configuration" in output
+    assert "Did you mean 'finetune'?" in output
     assert cl_command("run", "tiny.yaml", TWO, "--seed", "x")[0] == 2
 
 

@@ -92,7 +92,7 @@ def test_warnings() -> None:
     repeated = replace(corpus, splits=corpus.splits | {"test": Examples(inputs, list("aab"))})
     one, contradiction, overlap = warnings(scenarios.by_corpus([repeated]))
     assert "one experience: nothing can be forgotten" in one
-    assert "1 texts of test also stand earlier in it, or in a split before it, with another label" in contradiction
+    assert "1 texts of test stand in the data more than once, with different labels" in contradiction
     assert "s: 2 of 3 test examples stand in train too. stream.drop_overlap=true keeps them in test only" in overlap
 
     stray = token(train=["B-x", "I-x", "B-y"], valid=[], test=["B-x"])
