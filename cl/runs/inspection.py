@@ -112,7 +112,7 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
         "kind",
         *SPLITS,
         "classes",
-        "tokens a text (50/90/100 % have so many at most)",
+        "tokens (median/90 %/most)",
         "cut off",
         "unknown tokens",
     )
