@@ -62,7 +62,9 @@ def cases(dry: bool) -> list[Case]:
     """Sentences and texts of 512 tokens, for each network."""
     if dry:
         return [
-            Case(name, texts, words, 64, 24, 8) for name in NETWORKS for texts, words in (("sentences", 8), ("512", 80))
+            Case(name, texts, words, 64, 24, 8)
+            for name in NETWORKS
+            for texts, words in (("sentences", 8), ("512 tokens", 80))
         ]
     return [
         case
