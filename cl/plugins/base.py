@@ -36,7 +36,7 @@ class Tools(Protocol):
 
     @property
     def store(self) -> Store:
-        """All examples of the stream, encoded; a plugin sees of them what it kept, and `Experience`s as they come."""
+        """All examples of the stream, encoded. Of earlier experiences use what was kept, of later ones nothing."""
 
     @property
     def experience(self) -> Experience:

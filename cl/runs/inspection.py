@@ -23,7 +23,7 @@ from cl.plugins.base import SEAMS, Plugin
 from cl.runs.folder import cells_of, refuse_other_config, refuse_other_data
 from cl.runs.learners import num_processes
 from cl.runs.networks import build_backbone
-from cl.runs.prepare import data_errors, encode
+from cl.runs.prepare import as_scored, data_errors, encode
 from cl.runs.printing import console_for, say
 from cl.runs.strategies import build_strategy, plugin_class
 from cl.runs.streams import PROTOCOLS, SCENARIOS, build_stream
@@ -63,7 +63,7 @@ def check(config: Config) -> Checked:
     experiences: Sequence[Experience] = ()
     notes: Sequence[str] = ()
     with _noting(problems):
-        stream = build_stream(config.stream)
+        stream = as_scored(config, build_stream(config.stream))
         experiences, notes = stream.experiences, stream.notes
         problems += data_errors(config, stream)
     with _noting(problems):

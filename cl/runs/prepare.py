@@ -39,9 +39,7 @@ class Prepared:
 
 def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     """Reads, checks and encodes the stream: once for all cells."""
-    stream = build_stream(config.stream) if stream is None else stream
-    if config.evaluate.split == "valid":
-        stream = Stream(scenarios.for_selection(stream.experiences), stream.notes)
+    stream = as_scored(config, build_stream(config.stream) if stream is None else stream)
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
     loaded, tokenizer = build_backbone(config.network, stream)
@@ -51,6 +49,13 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
     return Prepared(stream, Evaluator(stream.experiences, store), warnings, tokenizer, identity, store.fingerprint())
+
+
+def as_scored(config: Config, stream: Stream) -> Stream:
+    """The stream as a run sees it: with validation examples for a test split, where options are chosen by them."""
+    if config.evaluate.split != "valid":
+        return stream
+    return Stream(scenarios.for_selection(stream.experiences), stream.notes)
 
 
 def encode(

@@ -206,6 +206,8 @@ def _race(
         except (
             Exception
         ) as error:  # an attention that is not installed, or not made for this device: said, and left out
+            if name == "cl":
+                raise
             missing[name] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     turns: dict[str, list[float]] = {name: [] for name in memory}
     for _ in range(rounds):

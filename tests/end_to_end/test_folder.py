@@ -67,6 +67,15 @@ def test_run_goes_on_with_unfinished_cells_and_others(cl_command: Run, folder: P
     assert states(folder / "out") == {"fragile/seed0": "finished", "fragile/seed1": "finished"}
 
 
+def test_check_looks_at_the_run_folder_as_a_run_does(cl_command: Run, folder: Path) -> None:
+    for split in ("evaluate.split=test", "evaluate.split=valid"):
+        arguments = ("tiny.yaml", TWO, split, f"run.dir={split[-5:]}")
+        assert cl_command("run", *arguments)[0] == 0
+        code, output = cl_command("check", *arguments)
+        assert code == 0 and "2 cell(s) would go to" in output and "2 of them finished there" in output
+        assert cl_command("check", *arguments, "stream.seed=1")[0] == 2
+
+
 def test_a_part_of_a_grid(cl_command: Run, folder: Path) -> None:
     code, output = cl_command("run", "tiny.yaml", TWO, "seeds=[0, 1]", "--only", "remember", "--seed", "1")
     assert code == 0

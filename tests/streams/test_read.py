@@ -464,6 +464,7 @@ def test_refused_delimiters(write: Write) -> None:
         (Jsonl(names=["no", "yes"]), {"text": "a", "label": 1.0}, ("a", "yes")),
         (Jsonl(names=["no", "yes"]), {"text": "a", "label": "no"}, ("a", "no")),
         (Jsonl(), {"text": "a", "label": "[pos]"}, ("a", "[pos]")),
+        (Jsonl(), {"text": "a", "label": "[{[]: 1}]"}, ("a", "[{[]: 1}]")),
         (Jsonl(tokens="tokens"), {"tokens": ["a", 1], "tags": ["B-x", "O"]}, (["a", "1"], ["B-x", "O"])),
         (Jsonl(tokens="tokens"), {"tokens": ["a", "b"], "tags": ["B-x", "O"]}, (["a", "b"], ["B-x", "O"])),
         (Jsonl(tokens="w", tags="t", names=["O", "S-x"]), {"w": ["a", "b"], "t": [1, 0]}, (["a", "b"], ["B-x", "O"])),

@@ -213,7 +213,7 @@ def _is_list(label: str) -> bool:
         return False
     try:
         return isinstance(literal_eval(label), list)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it may raise
         return False
 
 
