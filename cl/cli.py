@@ -26,6 +26,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]
 Section = Annotated[str, typer.Argument(metavar="[SECTION]", help="Such as training or stream.toy.")]
 PluginName = Annotated[str, typer.Argument(metavar="[NAME]", help="A plugin, or the dotted path of one of yours.")]
+StreamName = Annotated[str, typer.Argument(metavar="[NAME]", help="A scenario, a protocol or a file format.")]
 Only = Annotated[str, typer.Option(metavar="NAME,...", help="These strategies alone.")]
 Seeds = Annotated[str, typer.Option(metavar="K,...", help="These seeds alone.")]
 
@@ -119,14 +120,13 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write; default: the first folder.")] = None,
 ) -> None:
     """Write one self-contained HTML page, with figures and tables, of one run or comparing several."""
-    from rich.console import Console
-
     from cl.reporting.cells import load_cells
     from cl.reporting.console import print_comparison
     from cl.reporting.report import write_report
     from cl.system.notices import Notices
+    from cl.system.printing import console_for
 
-    with Notices(Console()).listening():
+    with Notices(console_for()).listening():
         cells = load_cells(folders)
         path = write_report(cells, out or folders[0])
     print_comparison(cells)
@@ -136,7 +136,7 @@ def report(
 @app.command()
 def plugins(name: PluginName = "") -> None:
     """List the plugins that a strategy is made of; or tell all about one: idea, paper, knobs, cost, when to use it."""
-    from cl.runs.inspection import list_plugins, show_plugin
+    from cl.runs.listings import list_plugins, show_plugin
 
     if name:
         show_plugin(name)
@@ -153,11 +153,14 @@ def config(section: Section = "") -> None:
 
 
 @app.command()
-def streams() -> None:
-    """List the scenarios, the built-in stream and the file formats."""
-    from cl.runs.inspection import list_streams
+def streams(name: StreamName = "") -> None:
+    """List the scenarios, protocols and file formats; or tell all about one: what it is, its options."""
+    from cl.runs.listings import list_streams, show_stream
 
-    list_streams()
+    if name:
+        show_stream(name)
+    else:
+        list_streams()
 
 
 def _words(text: str) -> list[str]:

@@ -30,6 +30,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def at(self, indices: Sequence[int]) -> Examples:
+        """Some of them."""
+        return Examples([self.inputs[i] for i in indices], [self.labels[i] for i in indices])
+
 
 @dataclass(frozen=True)
 class Corpus:

@@ -1,7 +1,7 @@
 """The configuration: its schema, and how YAML files and overrides become one."""
 
 from cl.config.load import completed, load
-from cl.config.options import did_you_mean, instantiate, locate
+from cl.config.options import instantiate, locate
 from cl.config.schema import (
     Config,
     EvaluateConfig,
@@ -22,7 +22,6 @@ __all__ = [
     "ToyConfig",
     "WandbConfig",
     "completed",
-    "did_you_mean",
     "instantiate",
     "load",
     "locate",

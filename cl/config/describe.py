@@ -12,8 +12,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from cl.config import trainer
-from cl.config.options import did_you_mean
 from cl.config.schema import RANGES, Config
+from cl.system.words import one_of
 from cl.types import UserError
 
 OF = dict.fromkeys(("max_epochs", "max_steps", "limit_train_batches", "overfit_batches"), ", of each experience")
@@ -42,7 +42,7 @@ def describe(section: str = "") -> list[Key]:
     found = [key for key in keys if not section or key.name == section or key.name.startswith(f"{section}.")]
     if not found:
         names = [*sections, *(key.name for key in keys if "." not in key.name)]
-        raise UserError(f"there is no section {section!r}.{did_you_mean(section, names)}")
+        raise UserError(f"there is no section {section!r}.{one_of(section, names)}")
     return found
 
 

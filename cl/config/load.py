@@ -73,9 +73,7 @@ def _files(path: Path, including: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
-        raise UserError(f"{path}: no such file.{hint}") from None
+        raise UserError(f"{path}: no such file.{_near(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read: {error}") from error
     except (yaml.YAMLError, OmegaConfBaseException) as error:
@@ -87,6 +85,13 @@ def _files(path: Path, including: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     files = [file for name in names for file in _files(path.parent / str(name), (*including, path))]
     public = {str(key): value for key, value in content.items() if not str(key).startswith(PRIVATE)}
     return [*files, (path, public)]
+
+
+def _near(path: Path) -> str:
+    """A hint at the file of the nearest name, beside where it was looked for or among `configs/`."""
+    there = {file.stem: file for file in (*Path("configs").rglob("*.yaml"), *path.parent.glob("*.yaml"))}
+    near = difflib.get_close_matches(path.stem, there, n=1)
+    return f" Did you mean {there[near[0]]}?" if near else ""
 
 
 def _leaves(config: DictConfig, content: dict[str, Any], file: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:

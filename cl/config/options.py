@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
-from collections.abc import Iterable
 from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -13,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from cl.system.words import did_you_mean, one_of
 from cl.types import UserError
 
 T = TypeVar("T")
@@ -25,7 +24,7 @@ def instantiate(cls: type[T], options: dict[str, Any] | None, where: str) -> T:
     options = options or {}
     for key in options:
         if key not in known:
-            raise UserError(f"{where}: there is no option {key!r}.{did_you_mean(str(key), known)}")
+            raise UserError(f"{where}: there is no option {key!r}.{one_of(str(key), known)}")
     for name, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and name not in options:
             raise UserError(f"{where}: the option {name!r} is missing")
@@ -57,17 +56,9 @@ def locate(path: str, where: str) -> Any:
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
         raise UserError(f"{where}: cannot import {path!r}: {error}. Is its folder on PYTHONPATH?") from error
     if not hasattr(found, name):
-        near = difflib.get_close_matches(name, [each for each in vars(found) if not each.startswith("_")], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [each for each in vars(found) if not each.startswith("_")])
         raise UserError(f"{where}: cannot import {path!r}: the module {module} has nothing of that name.{hint}")
     return getattr(found, name)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known word, else at all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known) or 'none'}."
 
 
 def reason(error: Exception) -> str:

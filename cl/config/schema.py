@@ -11,9 +11,9 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from cl.config import trainer
-from cl.config.options import did_you_mean
 from cl.data.windows import Overflow
 from cl.models.options import HeadType, Pooling, Scratch
+from cl.system.words import one_of
 from cl.training.recipe import Training
 from cl.types import SPLITS
 
@@ -30,7 +30,7 @@ class RunConfig:
     overwrite: bool = False
     """Discard the cells that are asked for, if they are there, and start them anew."""
     checkpoint_steps: int = 0
-    """Optimizer steps between two checkpoints; 0 is as often as costs 1 % of the time."""
+    """Save a checkpoint every so many optimizer steps; 0: as often as takes 1 % of the run time."""
     keep: Keep = "final"
     """Which checkpoints of a finished cell stay: the final one, none, or all that end an experience."""
 
@@ -44,7 +44,7 @@ class ToyConfig:
     types: int = 3
     """Entity types, each labelled alone."""
     num_train: int = 300
-    """Training examples of a domain; of a type so many times the number of types."""
+    """Training examples of each domain, and about as many of each entity type."""
     num_test: int = 200
     """Test examples of an experience."""
 
@@ -57,25 +57,27 @@ class StreamConfig:
     """toy, domain, class, task, a protocol (cfner, acl24), or the dotted path of a function that returns an Avalanche
     scenario."""
     corpora: list[dict[str, Any]] = field(default_factory=list)
-    """A mapping each: name, kind, format, train, valid, test and the options of the reader."""
+    """A mapping each: name, kind, format, train, valid, test and options of the format (see `cl streams FORMAT`)."""
     defaults: dict[str, Any] = field(default_factory=dict)
     """What all corpora share."""
     root: str | None = None
-    """The folder that the paths of corpora start from."""
+    """The folder that relative paths of corpora start from; null: the current one."""
     classes_per_experience: Any = None
-    """A number, or a list whose last number goes on."""
+    """How many new classes (entity types) each experience brings: a number, or a list such as [4, 2], whose last number
+    holds for all experiences after it."""
     class_order: list[str] = field(default_factory=list)
-    """The classes as they arrive; empty is an order drawn from the seed."""
+    """The classes in the order in which they arrive; empty: a random order, drawn with `seed`."""
     order: list[str] = field(default_factory=list)
-    """The experiences as they come, by name; empty is as the scenario makes them."""
+    """The names of the experiences in the order in which they come; empty: as the scenario makes them."""
     limit: dict[str, int] = field(default_factory=dict)
-    """At most so many examples of a split in each experience."""
+    """At most so many examples of a split in each experience, such as {train: 500, test: 200}."""
     hold_out: dict[str, float] = field(default_factory=lambda: {"valid": 0.1, "test": 0.2})
-    """The share of train that stands in for a missing split, drawn class by class."""
+    """Where a corpus has no file for a split, the share of its training examples that becomes that split instead,
+    class by class."""
     drop_overlap: bool = False
-    """Drop from train and valid what stands in a test split, be it of another corpus."""
+    """Drop from train and valid each example that is in a test split too, of the same or another corpus."""
     seed: int = 0
-    """Of all draws above. Runs with other seeds see the same data."""
+    """The seed of every random choice above. `seeds` does not change it: all runs see the same data."""
     toy: ToyConfig = field(default_factory=ToyConfig)
 
 
@@ -193,7 +195,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
     for key, splits in (("limit", SPLITS), ("hold_out", SPLITS[1:])):
         for split in getattr(config.stream, key):
             if split not in splits:
-                yield f"stream.{key}.{split}", f": there is no such split here.{did_you_mean(split, splits)}"
+                yield f"stream.{key}.{split}", f": there is no such split here.{one_of(split, splits)}"
     if config.training.batch_tokens is not None and not config.training.shuffle:
         yield "training.batch_tokens", " makes batches of like lengths, and training.shuffle=false: drop one of them"
     scratch = config.network.scratch

@@ -8,7 +8,8 @@ from datetime import timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from cl.config.options import did_you_mean, locate
+from cl.config.options import locate
+from cl.system.words import one_of
 from cl.types import UserError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _problem(key: str, value: Any) -> str | None:
         known = sorted(PASSED_ON | OF_THE_PLAN)
         if key in signature(Trainer.__init__).parameters and key != "self":
             return ": this argument of lightning's Trainer is newer than cl: leave it out"
-        return f": lightning's Trainer has no such argument.{did_you_mean(key, known)}"
+        return f": lightning's Trainer has no such argument.{one_of(key, known)}"
     if key in COUNTS and not (type(value) is int and value > 0):
         return f" is {value!r}: give a whole number from 1 up"
     return _problem_of_plan(key, value)

@@ -32,8 +32,8 @@ class Store:
     the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
     `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `labelled_columns[e]` bool `[columns]`: those
     that the labels of `e` tell of. `private_columns[e]`: the columns (from, to) that are the only candidates for an
-    example of `e`, or None. `splits[e, name]`: rows, those of a text together. `cut`, `unknown`, `apart` `[texts]`: as
-    in `Encoded`.
+    example of `e`, or None. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown`, `apart`
+    `[texts]`: as in `Encoded`.
     """
 
     ids: Tensor
@@ -49,6 +49,7 @@ class Store:
     private_columns: tuple[tuple[int, int] | None, ...]
     pad: int
     splits: dict[tuple[int, SplitName], Tensor]
+    num_tokens: Tensor
     cut: Tensor
     unknown: Tensor
     apart: Tensor
@@ -87,6 +88,7 @@ class Store:
                 for e in experiences
                 for name in SPLITS
             },
+            num_tokens=_cat([e.num_tokens for e in encodings]),
             cut=_cat([e.cut for e in encodings]),
             unknown=_cat([e.unknown for e in encodings]),
             apart=_cat([e.apart for e in encodings]),
@@ -103,14 +105,15 @@ class Store:
         if num_cut := int(self.cut.sum()):
             found.append(
                 f"{num_cut} of {len(self.cut)} texts ({num_cut / len(self.cut):.1%}) are cut off at network.max_length "
-                "(cl check tells which experience's), and words cut off from a test sentence count as not found; "
+                "(the table of `cl check` and of the report shows which experience's), and words cut off from a test "
+                "sentence count as not found; "
                 "network.overflow=split reads such texts whole, in windows"
             )
         if (num_unknown := int(self.unknown.sum())) > MANY_UNKNOWN * len(self.ids):
             found.append(
                 f"{num_unknown} of {len(self.ids)} tokens ({num_unknown / len(self.ids):.1%}) are the unknown token, "
-                "which stands for words that this vocabulary has not: to the network they are all alike (cl check "
-                "tells which experience's)"
+                "which stands for words that this vocabulary has not: to the network they are all alike (the table of "
+                "`cl check` and of the report shows which experience's)"
             )
         if num_apart := int(self.apart.sum()):
             found.append(

@@ -35,9 +35,10 @@ class Encoded:
     of a sentence belongs to two rows. A row of a text of kind sequence has one "word", at position 0.
     `text` int64 `[rows]`: which of the texts each row is of, in order.
 
-    Of each text, `[texts]`: `cut`, whether its end was cut off (of a sentence: whole words of it); `unknown`, how many
-    of its tokens in these rows are the unknown token, which stands for what the vocabulary has not; `apart`, whether
-    its words are encoded otherwise than in running text, where this tokenizer would make one token of several words.
+    Of each text, `[texts]`: `num_tokens`, how many it has in all, however long it is; `cut`, whether its end was cut
+    off (of a sentence: whole words of it); `unknown`, how many of its tokens in these rows are the unknown token, which
+    stands for what the vocabulary has not; `apart`, whether its words are encoded otherwise than in running text, where
+    this tokenizer would make one token of several words.
     """
 
     ids: Ints
@@ -45,6 +46,7 @@ class Encoded:
     starts: Ints
     word_offsets: NDArray[np.int64]
     text: NDArray[np.int64]
+    num_tokens: Ints
     cut: NDArray[np.bool_]
     unknown: Ints
     apart: NDArray[np.bool_]
@@ -92,7 +94,7 @@ class Encoder:
             )
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
-        state = f"4/{max_length}/{overflow}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
+        state = f"5/{max_length}/{overflow}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
 
     def encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
@@ -146,6 +148,7 @@ class Encoder:
             starts=_flat(row.starts for row in every),
             word_offsets=_offsets(row.starts for row in every),
             text=np.repeat(np.arange(len(texts)), [len(of_text) for of_text in rows]),
+            num_tokens=np.array([len(text.ids) for text in texts], dtype=np.int32),
             cut=np.array([self._cuts(text, kind) for text in texts], dtype=np.bool_),
             unknown=np.array([self._num_unknown(text) for text in texts], dtype=np.int32),
             apart=np.array([text.apart for text in texts], dtype=np.bool_),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cl.models.backbone import Backbone
+from cl.types import UserError
 
 SHORTEST = 3  # tokens that every backbone takes: one that does not is refused when it is loaded
 TOLERANCE = 1e-4  # of the greatest number of a hidden state; rounding stays below 1e-6
@@ -48,7 +49,12 @@ def _takes(backbone: Backbone, length: int) -> bool:
     with _trying(backbone):
         try:
             backbone(ids, torch.ones_like(ids))
-        except TOO_LONG:
+        except TOO_LONG as error:
+            if "memory" in str(error):
+                raise UserError(
+                    f"network.max_length: a text of {length} tokens does not fit into memory "
+                    f"({str(error).splitlines()[0]}): give less"
+                ) from error
             return False
     return True
 

@@ -16,6 +16,7 @@ from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.reporting.cells import CellResult, plain
 from cl.reporting.tables import COLUMNS, comparison, to_markdown, to_rich
+from cl.system.printing import console_for
 
 MAIN = ("average_score", "average_over_time", "forgetting", "intransigence", "normalised_retention")
 MOST_ROWS, MOST_LETTERS = 10, 30
@@ -28,7 +29,7 @@ def print_row(matrix: EvaluationMatrix, console: Console | None = None, title: s
 
     Of a long stream the newest and those that lost most. One plain line where nobody watches a terminal.
     """
-    console = console or Console()
+    console = console or console_for()
     if not matrix.num_learnt:
         return
     heading = " · ".join(filter(None, (plain(title), f"learnt {matrix.num_learnt}/{len(matrix.names)}")))
@@ -41,7 +42,7 @@ def print_row(matrix: EvaluationMatrix, console: Console | None = None, title: s
 
 def print_comparison(cells: Sequence[CellResult], console: Console | None = None) -> None:
     """Print the table of strategies against metrics: the main ones, or all as Markdown where there is no terminal."""
-    console = console or Console()
+    console = console or console_for()
     if console.is_terminal:
         console.print(to_rich(comparison(cells, columns=NARROW)))
     else:

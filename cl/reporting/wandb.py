@@ -261,14 +261,15 @@ def _start(mode: Mode, settings: Mapping[str, Any]) -> Any:
     """
     limits = {name: limit for name, limit in LIMITS.items() if f"WANDB_{name.upper()}" not in os.environ}
     quiet = wandb.Settings(quiet=True, finish_timeout_raises=True, **limits)  # type: ignore[arg-type]
-    start = partial(wandb.init, reinit="create_new", settings=quiet, **settings)
+    start = partial(wandb.init, reinit="create_new", **settings)
     if mode != "offline":
         try:
-            return start(mode=mode, resume="allow")
+            return start(mode=mode, resume="allow", settings=quiet)
         except wandb.Error as error:
             log.warning("W&B cannot be reached (%s): the run is offline", error)
             wandb.teardown()  # its service takes a run that failed to start for one that is under way
-    return start(mode="offline")
+    quiet.silent = True  # where it lies is said by us, in one line instead of three
+    return start(mode="offline", settings=quiet)
 
 
 def _supersede(folder: Path, run: Any) -> None:

@@ -35,6 +35,7 @@ from cl.system import notices
 from cl.system.environment import environment
 from cl.system.files import write_json, write_text
 from cl.system.notices import Notices
+from cl.system.printing import say
 from cl.system.ranks import is_first, on_any
 from cl.system.signals import Stopped, StopRequest
 from cl.system.state import FINISHED, RUNNING, State
@@ -91,7 +92,7 @@ class CellRun:
         if is_first() and now < len(self.experiences):
             inside = f", after step {self.learner.num_steps} of it" if self.training else ""
             where = f"{now + 1}/{len(self.experiences)} {self.experiences[now].name}"
-            self.console.print(f"{self.cell.name} goes on with {where}{inside}", markup=False, soft_wrap=True)
+            say(self.console, f"{self.cell.name} goes on with {where}{inside}")
 
     def _learn(self, experience: Experience) -> None:
         learner = self.learner

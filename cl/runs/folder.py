@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
-from cl.config import Config, did_you_mean, load, to_yaml
+from cl.config import Config, load, to_yaml
 from cl.streams.identity import Identity, changes
 from cl.system.files import read_json, write_text
 from cl.system.state import FINISHED, LOCK, WAITING, State, holding, is_held, state_of
+from cl.system.words import one_of
 from cl.training import checkpoint
 from cl.types import UserError
 
@@ -92,7 +93,7 @@ def _check_known(option: str, key: str, asked: Sequence[T], known: Iterable[T]) 
         if str(one) not in names:
             raise UserError(
                 f"{option} {one}: it chooses among the {key} of the configuration, and {one} is none of them."
-                f"{did_you_mean(str(one), names)} To add it, set `{key}`"
+                f"{one_of(str(one), names)} To add it, set `{key}`"
             )
 
 

@@ -43,6 +43,7 @@ from cl.streams.stream import Stream
 from cl.system.allocator import freed_memory_kept
 from cl.system.files import write_text
 from cl.system.notices import Notices
+from cl.system.printing import console_for, say
 from cl.system.ranks import is_first, on_any
 from cl.system.signals import Stopped, StopRequest
 from cl.system.state import holding, is_finished, is_held
@@ -100,7 +101,7 @@ class Grid:
 
 
 def _run(grid: Grid) -> None:
-    console = Console(quiet=not is_first())
+    console = console_for(quiet=not is_first())
     notices = Notices(console)
     with notices.listening():
         for cell in grid.cells:
@@ -109,7 +110,7 @@ def _run(grid: Grid) -> None:
             refuse_other_config(grid.folder, grid.cells, grid.discards, grid.may_change, log.warning)
         todo = [cell for cell in grid.cells if grid.discards or not is_finished(cell.folder)]
         if not todo and ((grid.folder / "report.html").exists() or not grid.compares):
-            _say(console, f"{grid.folder}: every cell is finished; nothing to do")
+            say(console, f"{grid.folder}: every cell is finished; nothing to do")
             return
         try:
             failed = _train(grid, todo, console, notices) if todo else []
@@ -118,9 +119,9 @@ def _run(grid: Grid) -> None:
                 raise SystemExit(0) from stop  # as agreed: a launcher must not take it for a failure and kill rank 0
             if grid.cells[0].folder.exists():
                 again = grid.folder if grid.compares else grid.cells[0].folder
-                _say(console, f"{str(stop) or 'interrupted'}; go on with: cl resume {again}")
+                say(console, f"{str(stop) or 'interrupted'}; go on with: cl resume {again}")
             else:
-                _say(console, f"{str(stop) or 'interrupted'} before anything was written")
+                say(console, f"{str(stop) or 'interrupted'} before anything was written")
             raise KeyboardInterrupt from stop
         if grid.compares and is_first() and len(failed) < len(grid.cells):
             _compare(grid.folder, console)
@@ -138,7 +139,7 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
     if is_first():
         refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
         if grid.discards and (gone := discard(todo)):
-            _say(console, f"discarded: {', '.join(gone)}")
+            say(console, f"discarded: {', '.join(gone)}")
         ask_for(todo)
     return _run_apart(todo, console) if apart else _run_here(todo, prepared, grid.discards, console, notices)
 
@@ -160,8 +161,8 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Co
             except Exception as error:
                 if torch.distributed.is_initialized() and not isinstance(error, Diverged):
                     raise  # the other ranks wait for this one
-                _say(console, f"{cell.name} failed: {error}", "red")
-                _say(console, traceback.format_exc(), "dim")
+                say(console, f"{cell.name} failed: {error}", "red")
+                say(console, traceback.format_exc(), "dim")
                 failed.append(f"{cell.name} ({type(error).__name__}: {error})")
             finally:
                 gc.collect()  # learner and trainer refer to each other; the next network needs the room
@@ -186,7 +187,7 @@ def _free(cells: Sequence[Cell], console: Console) -> Generator[Cell]:
     if len(busy) == len(cells):
         raise UserError(f"{', '.join(busy)}: another process is running this cell; wait for it, or stop it first")
     if busy:
-        _say(console, f"left to other processes, which are running them: {', '.join(busy)}")
+        say(console, f"left to other processes, which are running them: {', '.join(busy)}")
 
 
 def _run_one(run: CellRun, anew: bool) -> None:
@@ -225,8 +226,4 @@ def _compare(folder: Path, console: Console) -> None:
         found = load_cells([folder])
         report = write_report(found, folder)
     print_comparison(found, console)
-    _say(console, f"report: {report}")
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, soft_wrap=True)
+    say(console, f"report: {report}")

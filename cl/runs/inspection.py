@@ -1,15 +1,15 @@
-"""What `cl check`, `cl plugins` and `cl streams` print."""
+"""What `cl check` prints: strategies, network and data as a run would see them, and every problem."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from inspect import cleandoc
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,21 +18,18 @@ from cl.config import Config, completed
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
-from cl.plugins import PLUGINS
-from cl.plugins.base import SEAMS, Plugin
 from cl.runs.folder import cells_of, refuse_other_config, refuse_other_data
 from cl.runs.learners import num_processes
 from cl.runs.networks import build_backbone
 from cl.runs.prepare import as_scored, data_errors, encode
-from cl.runs.printing import console_for, say
-from cl.runs.strategies import build_strategy, plugin_class
-from cl.runs.streams import PROTOCOLS, SCENARIOS, build_stream
+from cl.runs.strategies import build_strategy
+from cl.runs.streams import build_stream
 from cl.streams import protocols
 from cl.streams.check import warnings as doubts_of
 from cl.streams.identity import fingerprint, identity_of
-from cl.streams.read import READERS
 from cl.streams.scenarios import columns_after
 from cl.streams.stream import Stream
+from cl.system.printing import console_for, say
 from cl.system.state import is_finished
 from cl.types import SPLITS, Experience, SplitName, UserError
 
@@ -112,7 +109,7 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
         "kind",
         *SPLITS,
         "classes",
-        "tokens (median/90 %/most)",
+        "tokens of a text (median/90 %/most)",
         "cut off",
         "unknown tokens",
     )
@@ -124,7 +121,7 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
     for of_experience in found:
         say(console, f"  {_counted(of_experience)}")
     hashes = protocols.fingerprint(experiences), fingerprint(identity_of(experiences))
-    say(console, "hash of the split: {}; of the data: {}".format(*hashes))
+    say(console, "hashes, the same in each run on the same data: {} of the split, {} of the data".format(*hashes))
     for warning in warnings:
         say(console, f"warning: {warning}", "yellow")
 
@@ -132,68 +129,20 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
 def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experience], console: Console) -> None:
     total = sum(p.numel() for p in backbone.parameters())
     trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
-    text = f"backbone {name}: {total:,} parameters, {trained:,} trained"
-    text += f"; batches are {'padded' if backbone.first_position is None else 'packed: no layer sees padding'}"
+    text = f"backbone {name}: {total:,} parameters, {'all' if trained == total else f'{trained:,}'} of them trained"
+    text += f"; batches {'with' if backbone.first_position is None else 'without'} padding"
     if experiences:
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,} parameters"
     say(console, text)
 
 
-def list_plugins() -> None:
-    """One line a plugin: name, idea, paper, and its knobs with their defaults."""
-    table = Table("plugin", "idea", "paper", "options", box=None)
-    for name, plugin in PLUGINS.items():
-        options = ", ".join(f"{f.name}={f.default}" for f in fields(plugin) if f.init)
-        table.add_row(name, first_sentence(plugin.__doc__), plugin.paper, options)
-    Console().print("finetune: no plugin; the lower bound", table)
-
-
-def show_plugin(name: str) -> None:
-    """All about one plugin: what its docstring says, its knobs, where it acts, and what it does not work beside."""
-    plugin = plugin_class(name, "plugin")
-    console = console_for()
-    say(console, f"{name}: {plugin.paper}" if plugin.paper else name, "bold")
-    say(console, "\n" + cleandoc(plugin.__doc__ or "It has no docstring.") + "\n")
-    knobs = Table("knob", "type", "default", box=None)
-    for f in fields(plugin):
-        if f.init:
-            knobs.add_row(f.name, str(f.type), str(f.default))
-    if knobs.row_count:
-        console.print(knobs)
-    seams = [seam for seam in SEAMS if getattr(plugin, seam) is not getattr(Plugin, seam)]
-    say(console, f"It acts in {', '.join(seams)}.")
-    if any(seam in seams for seam in ("loss", "penalty")):
-        say(console, f"Its term is logged as loss/{name}.")
-    say(console, f"What it stores grows with each experience: {plugin.grows}." if plugin.grows else
-         "What it stores does not grow with the number of experiences.")  # fmt: skip
-    for trait, reason in plugin.excludes.items():
-        others = [other for other, cls in PLUGINS.items() if trait in cls.traits and other != name]
-        if others:
-            say(console, f"It does not work beside {', '.join(others)}: {reason}.")
-
-
-def list_streams() -> None:
-    """One line a scenario, a protocol (with its paper) and a file format."""
-    rows = [("scenario", name, build.__doc__) for name, build in SCENARIOS.items()]
-    rows += [("protocol", name, build.__doc__) for name, build in PROTOCOLS.items()]
-    rows += [("format", name, reader.__doc__) for name, reader in READERS.items()]
-    table = Table("", "name", "what it is", "paper", box=None)
-    for kind, name, docstring in rows:
-        paper = (docstring or "").partition("\n\n")[2] if kind == "protocol" else ""
-        table.add_row(kind, name, *map(Text, (first_sentence(docstring), first_sentence(paper))))
-    Console().print(table)
-
-
-def first_sentence(docstring: str | None) -> str:
-    """The first sentence of a docstring on one line."""
-    return " ".join((docstring or "").split("\n\n")[0].split())
-
-
 def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], store: Store) -> list[str]:
-    every = np.concatenate([store.dataset(experience.index, name).lengths for name in SPLITS])
-    quantiles = "/".join(f"{q:.0f}" for q in np.quantile(every, [0.5, 0.9, 1.0])) if len(every) else "–"
-
+    rows = torch.cat([store.splits[experience.index, name] for name in SPLITS])
+    tokens = store.num_tokens.numpy()[
+        np.unique(store.text[rows].numpy())
+    ]  # of whole texts, also where some are cut off
+    quantiles = _slashed(f"{q:.0f}" for q in np.quantile(tokens, [0.5, 0.9, 1.0])) if len(tokens) else "–"
     return [
         str(experience.index),
         experience.name,

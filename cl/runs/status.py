@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cl.config.describe import describe
 from cl.runs.folder import entries
-from cl.runs.printing import console_for, say
+from cl.system.printing import console_for, say
 
 
 def show_status(folder: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from cl.config import did_you_mean, instantiate, locate
+from cl.config import instantiate, locate
 from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin
 from cl.plugins.strategy import Strategy
+from cl.system.words import one_of
 from cl.types import UserError
 
 
@@ -45,7 +46,7 @@ def plugin_class(name: object, where: str) -> type[Plugin]:
         return PLUGINS[name]
     if "." not in name:
         raise UserError(
-            f"{where}: there is no plugin {name!r}.{did_you_mean(name, PLUGINS)} Or give a dotted path; a name of your "
+            f"{where}: there is no plugin {name!r}.{one_of(name, PLUGINS)} Or give a dotted path; a name of your "
             "own needs the key `plugin`."
         )
     found = locate(name, where)

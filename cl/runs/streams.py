@@ -9,13 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cl.config import StreamConfig, did_you_mean, instantiate, locate
+from cl.config import StreamConfig, instantiate, locate
 from cl.streams import protocols, scenarios
 from cl.streams.doubts import unjoined
 from cl.streams.holdout import hold_out
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
+from cl.system.words import one_of
 from cl.types import SPLITS, Corpus, Experience, UserError
 
 
@@ -37,7 +38,7 @@ def refuse_unread(config: StreamConfig) -> None:
     """Raises `UserError` for an unknown scenario, and for options that are set and that the scenario does not read."""
     custom = "." in config.scenario
     if not custom and config.scenario not in READS:
-        known = did_you_mean(config.scenario, READS)
+        known = one_of(config.scenario, READS)
         raise UserError(f"stream.scenario: there is no scenario {config.scenario!r}.{known} Or a dotted path.")
     reads = ALWAYS | ({"seed"} if config.limit else set()) if custom else ALWAYS | READS[config.scenario]
     default = StreamConfig()
@@ -195,11 +196,11 @@ def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:
     if entry["kind"] not in ("sequence", "token"):
         raise UserError(f"{where}.kind is {entry['kind']!r}; it is sequence or token")
     if (reads := str(entry["format"])) not in READERS:
-        raise UserError(f"{where}.format: there is no reader {reads!r}.{did_you_mean(reads, READERS)}")
+        raise UserError(f"{where}.format: there is no reader {reads!r}.{one_of(reads, READERS)}")
     ours = ("name", "kind", "format", *SPLITS)
     known = [*ours, *(f.name for f in fields(READERS[reads]))]  # type: ignore[arg-type]
     if unknown := [key for key in entry if key not in known]:
-        raise UserError(f"{where}: there is no key {unknown[0]!r} with {reads}.{did_you_mean(str(unknown[0]), known)}")
+        raise UserError(f"{where}: there is no key {unknown[0]!r} with {reads}.{one_of(str(unknown[0]), known)}")
     reader = instantiate(READERS[reads], {key: value for key, value in entry.items() if key not in ours}, where)
     root = None if reads == "datasets" else config.root
     paths = {str(name): entry[name] for name in SPLITS if entry.get(name)}

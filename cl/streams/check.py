@@ -10,6 +10,8 @@ from cl.streams.doubts import doubts
 from cl.streams.read import leaks, num_stray_tags, split_overlap
 from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, SplitName, entity_type
 
+FEW = 20  # test examples of an experience: below it, one of them is more than five points of its score
+
 
 def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list[str]:
     """Mistakes that a run cannot start with, a line a kind."""
@@ -47,13 +49,9 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
     found = []
     if len(experiences) == 1:
         found.append("the stream has one experience: nothing can be forgotten, and forgetting has no value")
-    named = _corpora(experiences)
+    named = [(name, _in_use(corpus, experiences)) for name, corpus in _corpora(experiences)]
     for name, corpus in named:
         found += doubts(replace(corpus, name=name))
-        for (later, earlier), count in split_overlap(corpus).items():
-            found.append(
-                f"{name}: {count} of {len(corpus.splits[later])} {later} examples stand in {earlier} too. {_DROPPING}"
-            )
         if corpus.kind == "token":
             for split, examples in corpus.splits.items():
                 if stray := num_stray_tags(examples):
@@ -61,11 +59,24 @@ def warnings(experiences: Sequence[Experience]) -> list[str]:
                         f"{name}: {stray} tags in {split} continue an entity that never began (I-x without B-x); "
                         "strict scoring ignores them, training sees them as they are"
                     )
-    found += _leaks(named)
+    if copies := [*_copies(named), *_leaks(named)]:
+        found += [*copies, _DROPPING]
     if unchecked := [e.name for e in experiences if not len(e.valid)]:
         found.append(f"{_some(unchecked)}: no validation examples")
+    if few := [f"{e.name} ({len(e.test)})" for e in experiences if 0 < len(e.test) < FEW]:
+        found.append(f"few test examples: {_some(few)}: a score from so few depends much on chance")
     found += [f"{text}: it is left out of every mean" for text in undefined_scores(experiences, SPLITS[1:])]
     return found
+
+
+def _copies(named: Sequence[tuple[str, Corpus]]) -> list[str]:
+    """Examples of one split of a corpus that stand in another split of it."""
+    found = [
+        f"{count} of {len(corpus.splits[later])} {later} examples of {name} in {earlier}"
+        for name, corpus in named
+        for (later, earlier), count in split_overlap(corpus).items()
+    ]
+    return [f"the same inputs stand in two splits: {_some(found, 12)}"] if found else []
 
 
 def _leaks(named: Sequence[tuple[str, Corpus]]) -> list[str]:
@@ -77,7 +88,7 @@ def _leaks(named: Sequence[tuple[str, Corpus]]) -> list[str]:
     pairs = [f"{counts[test, train]} of {named[test][0]} in train of {named[train][0]}" for test, train in most]
     return [
         f"{total} test examples stand in train of another experience: {_some(pairs)}; what is learnt again there "
-        f"cannot be forgotten. {_DROPPING}"
+        "cannot be forgotten"
     ]
 
 
@@ -86,7 +97,10 @@ def _some(words: Sequence[str], most: int = 3) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-_DROPPING = "stream.drop_overlap=true keeps them in test only; a scenario of your own has to do so itself"
+_DROPPING = (
+    "stream.drop_overlap=true keeps such copies in one split only, of all corpora: in test, where they stand in any "
+    "test split, else in valid. A scenario of your own has to drop them itself"
+)
 _CHOOSING = (
     "training.keep_best, training.patience and evaluate.split=valid choose by that score: give the split such "
     "entities (or cut another from train, without the file), or drop these options"
@@ -100,7 +114,7 @@ def undefined_scores(experiences: Sequence[Experience], splits: Sequence[SplitNa
     for experience in (e for e in experiences if e.kind == "token"):
         for name in splits:
             split = experience.split(name)
-            key = id(split.examples), split.indices if isinstance(split.indices, range) else id(split.indices)
+            key = id(split.examples), _which(split)
             if key not in begun:  # many experiences share the sentences of one corpus
                 begun[key] = {tag for i in split.indices for tag in split.examples.labels[i] if tag.startswith("B-")}
             shown = {tag[2:] for tag in map(split.visible, begun[key]) if tag != OUTSIDE}
@@ -110,6 +124,11 @@ def undefined_scores(experiences: Sequence[Experience], splits: Sequence[SplitNa
                     f"{experience.name}: no entity ({types}) in {name}, so that its score there is undefined (0/0)"
                 )
     return found
+
+
+def _which(split: Split) -> range | int:
+    """What is the same for splits of the same indices, which many experiences of one corpus have."""
+    return split.indices if isinstance(split.indices, range) else id(split.indices)
 
 
 def _names(experience: Experience) -> list[str]:
@@ -126,6 +145,17 @@ def _labels(split: Split) -> Iterator[str]:
             yield label
         else:
             yield from (kind for tag in set(map(split.visible, label)) if tag != OUTSIDE and (kind := entity_type(tag)))
+
+
+def _in_use(corpus: Corpus, experiences: Sequence[Experience]) -> Corpus:
+    """What the experiences take of a corpus: all of it, or less where there is a limit."""
+    splits: dict[str, Examples] = {}
+    for name in SPLITS:
+        examples = corpus.splits[name]
+        chosen = {_which(s): s.indices for e in experiences if (s := e.split(name)).examples is examples}
+        used = set[int]().union(*chosen.values())
+        splits[name] = examples if len(used) == len(examples) else examples.at(sorted(used))
+    return replace(corpus, splits=splits)
 
 
 def _corpora(experiences: Sequence[Experience]) -> list[tuple[str, Corpus]]:

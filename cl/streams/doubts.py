@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterator, Sequence
 import yaml
 
 from cl.streams.read import key_of
-from cl.streams.readers.base import listed, quoted
 from cl.streams.scenarios import labels_of
+from cl.system.words import listed, quoted
 from cl.types import OUTSIDE, Corpus, Examples, Kind
 
 MOST_PAIRS = 12  # of a proposed map of labels
@@ -33,10 +33,10 @@ def unjoined(corpora: Sequence[Corpus]) -> Iterator[str]:
 
     Each with the option `labels` that would join them.
     """
-    known: dict[Kind, tuple[str, list[str]]] = {}
+    known: dict[Kind, tuple[list[str], list[str]]] = {}
     for corpus in corpora:
         labels = labels_of(corpus)
-        first, before = known.setdefault(corpus.kind, (corpus.name, labels))
+        earlier, before = known.setdefault(corpus.kind, ([], list(labels)))
         new = [label for label in labels if label not in before]
         alike = {label: same for label in new if (same := _alike(label, before, corpus.kind))}
         if alike or (new and len(new) == len(labels)):
@@ -45,9 +45,11 @@ def unjoined(corpora: Sequence[Corpus]) -> Iterator[str]:
             shown = [f"{_yaml(label)}: {_yaml(name)}" for label, name in names.items()]
             pairs = ", ".join(shown[:MOST_PAIRS] + ["…"] * (len(shown) > MOST_PAIRS))
             yield (
-                f"{corpus.name} has the labels {listed(labels)}, corpora before it ({first}, …) {listed(before)}: as "
-                f"they stand, these are different classes. If they mean the same, set its `labels: {{{pairs}}}`"
+                f"{corpus.name} has the labels {listed(labels)}, what comes before it ({', '.join(earlier[:3])}"
+                f"{', …' * (len(earlier) > 3)}) {listed(before)}: as they stand, these are different classes. If they "
+                f"mean the same, set its `labels: {{{pairs}}}`"
             )
+        earlier.append(corpus.name)
         before += [label for label in new if label not in alike]
 
 
@@ -63,7 +65,8 @@ def _contradictions(corpus: Corpus) -> Iterator[str]:
             what = "texts" if corpus.kind == "sequence" else "sentences"
             yield (
                 f"{len(again)} {what} of {split} stand in the data more than once, with different labels, such as "
-                f"{quoted(again[0])}: no network can be right on both"
+                f"{quoted(again[0])}: no network can be right on both. Correct the labels, "
+                "or remove one of them"
             )
 
 

@@ -67,7 +67,7 @@ def hold_out(corpus: Corpus, fractions: Mapping[str, float], seed: int) -> Corpu
 
 def _pick(examples: Examples, units: Sequence[Unit]) -> Examples:
     indices = sorted(index for unit in units for index in unit.indices)
-    return Examples([examples.inputs[i] for i in indices], [examples.labels[i] for i in indices])
+    return examples.at(indices)
 
 
 def _units(train: Examples, kind: Kind) -> list[Unit]:

@@ -9,8 +9,8 @@ from itertools import combinations
 from typing import Any
 
 from cl.streams.readers import READERS, Reader
-from cl.streams.readers.base import did_you_mean, listed
 from cl.streams.readers.tags import num_stray
+from cl.system.words import did_you_mean, listed
 from cl.types import SPLITS, Corpus, Examples, Kind, UserError
 
 __all__ = ["READERS", "Reader", "num_stray_tags", "read_corpus", "split_overlap", "without_overlap"]
@@ -109,7 +109,7 @@ def _without(corpus: Corpus, tests: set[Hashable]) -> Corpus:
                 f"{corpus.name}: {len(keys) - len(keep)} of {len(keys)} {name} examples are dropped, as "
                 "stream.drop_overlap says: they stand in a test split" + (" or in valid" if name == "train" else "")
             )
-            splits[name] = Examples([examples.inputs[i] for i in keep], [examples.labels[i] for i in keep])
+            splits[name] = examples.at(keep)
         seen.update(keys)
     return replace(corpus, splits=splits, notes=tuple(notes))
 

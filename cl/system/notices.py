@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cl.system.files import write_text
+from cl.system.printing import say
 
 FILE = "warnings.txt"
 
@@ -28,7 +29,7 @@ class Notices(logging.Handler):
         """Takes a warning."""
         line = " ".join(record.getMessage().split())
         if line not in self.lines:
-            self.console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
+            say(self.console, f"warning: {line}", "yellow")
         self.lines.append(line)
 
     @contextmanager

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from cl.system.printing import say
 from cl.system.signals import Stopped, StopRequest
 from cl.training.learner import Learner
 
@@ -141,10 +142,14 @@ class Checkpointer(AfterStep):
 
 
 class ProgressBar(AfterStep):
-    """One line on a terminal: experience, epoch, loss terms, time left. Nothing elsewhere."""
+    """One line on a terminal: experience, epoch, loss terms, time left. Elsewhere, such as in a log file, a line a
+    minute.
+    """
+
+    EVERY = 60.0  # seconds between two lines
 
     def __init__(self, console: Console, title: str) -> None:
-        self.title, self.terms = title, ""
+        self.title, self.terms, self.console = title, "", console
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -162,13 +167,17 @@ class ProgressBar(AfterStep):
         """Shows the bar."""
         assert isinstance(pl_module, Learner)
         self.progress.start()
+        self.last = time.monotonic()
         self.task = self.progress.add_task(self.title, total=pl_module.plan.num_steps, terms="")
 
     def after_step(self, trainer: Trainer, learner: Learner) -> None:
         """Moves on."""
+        text = f"{self.title}  epoch {learner.epoch + 1}/{learner.max_epochs}"
         if not self.progress.disable:
-            text = f"{self.title}  epoch {learner.epoch + 1}/{learner.max_epochs}"
             self.progress.update(self.task, completed=learner.num_steps, description=text, terms=self.terms)
+        elif time.monotonic() - self.last > self.EVERY:
+            self.last = time.monotonic()
+            say(self.console, f"{text}  step {learner.num_steps}/{learner.plan.num_steps}  {self.terms}".rstrip())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Removes the bar."""

@@ -7,10 +7,10 @@ from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from cl.system.words import did_you_mean, listed, quoted
 from cl.types import Examples, Kind, UserError
 
 Column = str | int
@@ -47,7 +47,7 @@ class Reader(ABC):
 
 @dataclass
 class TextFile(Reader):
-    """A reader of text files.
+    """What all text files have.
 
     encoding: any that Python knows. A byte order mark is tolerated.
     undecodable: `strict` refuses a file with bytes outside the encoding, `replace` reads them as U+FFFD.
@@ -103,25 +103,6 @@ def split_path(path: str) -> tuple[str, str | None]:
     folder, slash, name = path.rpartition("/")
     name, mark, part = name.partition("#")
     return folder + slash + name, part if mark else None
-
-
-def did_you_mean(word: object, known: Iterable[object]) -> str:
-    """` Did you mean 'train'?`, or nothing where no known word is near."""
-    near = get_close_matches(str(word), [str(k) for k in known], n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def quoted(word: object) -> str:
-    """`'a'`: a word for a message, cut short if it is a whole text."""
-    text = repr(word)
-    return text if len(text) <= 60 else f"{text[:60]}…{text[0]}"
-
-
-def listed(words: Iterable[object], most: int = 10) -> str:
-    """`'a', 'b'`: words for a message, the first few of many."""
-    shown = [quoted(word) for word in words]
-    more = [f"{len(shown) - most} more"] if len(shown) > most else []
-    return ", ".join(shown[:most] + more) or "none"
 
 
 def as_columns(column: Any, option: str = "text") -> Sequence[Column]:

@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from cl.streams.readers.base import (
-    Column,
-    LabelledText,
-    TextFile,
-    as_column,
-    as_columns,
-    check_numbers,
-    did_you_mean,
-    labelled_texts,
-    listed,
-)
+from cl.streams.readers.base import Column, LabelledText, TextFile, as_column, as_columns, check_numbers, labelled_texts
+from cl.system.words import did_you_mean, listed
 from cl.types import Examples, Kind, UserError
 
 LARGEST_FIELD = 2**31 - 1  # the csv module's own limit, 128 KiB, is less than a long review; this fits any C long

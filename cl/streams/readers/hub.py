@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl.streams.readers.base import did_you_mean, file_at, listed, split_path
+from cl.streams.readers.base import file_at, split_path
 from cl.streams.readers.records import Records
+from cl.system.words import did_you_mean, listed
 from cl.types import Examples, UserError
 
 if TYPE_CHECKING:

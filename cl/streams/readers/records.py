@@ -16,13 +16,11 @@ from cl.streams.readers.base import (
     as_column,
     as_columns,
     check_numbers,
-    did_you_mean,
     labelled_texts,
-    listed,
-    quoted,
     split_path,
 )
 from cl.streams.readers.tags import Scheme, Tags, as_bio
+from cl.system.words import did_you_mean, listed, quoted
 from cl.types import Examples, Kind, UserError
 
 Located = tuple[str, Any]  # where a record stands, and the record

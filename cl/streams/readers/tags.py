@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
-from cl.streams.readers.base import Names, quoted
+from cl.streams.readers.base import Names
+from cl.system.words import quoted
 from cl.types import OUTSIDE, Examples, UserError
 
 Scheme = Literal["auto", "bio", "iob1", "ioe1", "ioe2", "iobes"]
