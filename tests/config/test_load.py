@@ -140,10 +140,15 @@ def test_mistakes_in_an_override(tmp_path: Path, override: str, message: str) ->
         load(written(tmp_path, "training: {batch_size: 3}"), [override])
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path, "", "baseline.yaml")
     with pytest.raises(UserError, match=r"baselin.yaml: no such file. Did you mean .*baseline.yaml\?"):
         load(tmp_path / "baselin.yaml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    written(tmp_path / "configs", "", "demo.yaml")
+    with pytest.raises(UserError, match=r"demo: no such file. Did you mean configs/demo.yaml\?"):
+        load("demo")
     with pytest.raises(UserError, match="cannot read"):
         load(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"strategies: {\xe9: {}}")

@@ -156,9 +156,10 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
     code, output = cl_command("check", "tiny.yaml", stream(REVIEWS[:-1] + ", test: t.tsv}"))
     assert code == 0
     assert "warning: the stream has one experience: nothing can be forgotten" in output
-    assert "warning: a: 1 of 2 test examples stand in train too. stream.drop_overlap=true" in output
+    assert "warning: the same inputs stand in two splits: 1 of 2 test examples of a in train" in output
+    assert "warning: stream.drop_overlap=true keeps such copies in one split only" in output
     row = next(line for line in output.splitlines() if line.startswith(" 0  a"))
-    assert row.split()[-3:] == ["6/6/32", "0.0%/0.0%/50.0%", "0/0/30"]  # one of 22 was cut off at network.max_length
+    assert row.split()[-3:] == ["6/6/52", "0.0%/0.0%/50.0%", "0/0/30"]  # one of 22 was cut off at network.max_length
     assert "(4.5%) are cut off at network.max_length" in output
     corpus = stream(REVIEWS[:-1] + ", test: t.tsv}")
     code, output = cl_command("check", "tiny.yaml", corpus, "network.overflow=split")
@@ -176,7 +177,7 @@ def test_what_is_counted_and_warned_of(cl_command: Run, data: Path) -> None:
 
     code, output = cl_command("run", "tiny.yaml", stream(REVIEWS[:-1] + ", test: t.tsv}"))
     assert code == 0  # a stream of one experience works
-    assert "warning: a: 1 of 2 test examples" in output
+    assert "1 of 2 test examples of a in train" in output
 
 
 def test_a_backbone_sets_the_greatest_length(cl_command: Run, folder: Path) -> None:

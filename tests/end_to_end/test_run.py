@@ -237,3 +237,10 @@ def test_lists(cl_command: Run) -> None:
     code, output = cl_command("streams")
     assert code == 0
     assert all(name in output for name in ("toy", "domain", "class", "task", "columns", "jsonl", "datasets"))
+    code, output = cl_command("streams", "columns")
+    assert code == 0
+    assert all(option in output for option in (*map(" {} ".format, ("token", "scheme", "encoding")), "iobes"))
+    code, output = cl_command("streams", "class")
+    assert code == 0 and "stream.class_order" in output and "stream.toy" not in output
+    code, output = cl_command("streams", "colums")
+    assert code == 2 and "no scenario, protocol or format 'colums'. Did you mean 'columns'?" in output

@@ -90,16 +90,32 @@ def test_warnings() -> None:
     corpus = sequence(train="ab", valid="a", test="aab")
     inputs = ["train 0", "train 1", "new"]
     repeated = replace(corpus, splits=corpus.splits | {"test": Examples(inputs, list("aab"))})
-    one, contradiction, overlap = warnings(scenarios.by_corpus([repeated]))
+    one, contradiction, overlap, remedy, few = warnings(scenarios.by_corpus([repeated]))
     assert "one experience: nothing can be forgotten" in one
     assert "1 texts of test stand in the data more than once, with different labels" in contradiction
-    assert "s: 2 of 3 test examples stand in train too. stream.drop_overlap=true keeps them in test only" in overlap
+    assert overlap == "the same inputs stand in two splits: 2 of 3 test examples of s in train"
+    assert remedy.startswith("stream.drop_overlap=true keeps such copies in one split only")
+    assert few == "few test examples: s (3): a score from so few depends much on chance"
 
     stray = token(train=["B-x", "I-x", "B-y"], valid=[], test=["B-x"])
-    stray_tags, empty, undefined = warnings(scenarios.by_class([stray], [1]))
+    stray_tags, empty, _, undefined = warnings(scenarios.by_class([stray], [1]))
     assert "x, y: 1 tags in train continue an entity that never began" in stray_tags
     assert empty == "x, y: no validation examples"
     assert undefined.split(",")[0] == "y: no entity (y) in test"
+
+
+def test_warnings_are_of_the_examples_in_use() -> None:
+    """Under a limit, a copy that no experience takes is none."""
+    corpus = sequence("s", train="ab" * 30, valid="ab", test="ab" * 30)
+    inputs = [*corpus.splits["train"].inputs[:30], *(f"new {i}" for i in range(30))]
+    copied = replace(corpus, splits=corpus.splits | {"test": Examples(inputs, list("ab" * 30))})
+    (whole,) = [w for w in warnings(scenarios.by_corpus([copied])) if "two splits" in w]
+    assert "30 of 60 test examples of s in train" in whole
+    limited = scenarios.limit(scenarios.by_corpus([copied]), {"train": 20, "test": 20}, seed=0)
+    train, test = ({e["text"] for e in limited[0].split(name)} for name in ("train", "test"))
+    (of_limited,) = [w for w in warnings(limited) if "two splits" in w]
+    assert 0 < len(train & test) < 20
+    assert f"{len(train & test)} of 20 test examples of s in train" in of_limited
 
 
 def test_many_mistakes_of_a_kind_are_one_line() -> None:
