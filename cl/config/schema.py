@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from cl.config import trainer
 from cl.data.windows import Overflow
-from cl.models.options import HeadType, Pooling, Scratch
+from cl.models.options import Pooling, ReadoutName, Scratch
 from cl.system.words import one_of
 from cl.training.recipe import Training
 from cl.types import SPLITS
@@ -98,7 +98,7 @@ class NetworkConfig:
     """What becomes of longer ones: cut drops their end, split reads them in windows."""
     pooling: Pooling = "mean"
     """The feature of a sequence: the mean over its tokens, or the first token's."""
-    head: HeadType = "linear"
+    head: ReadoutName = "linear"
     """linear; or cosine, a learnt scale times the cosine of feature and class."""
     trust_remote_code: bool = False
     """Let transformers run code that comes with the backbone."""

@@ -46,10 +46,10 @@ def collate(
     keep = torch.zeros_like(positions, dtype=torch.bool) if placeholder else positions >= 0
     of_token = store.is_token[data.rows[owner]]
     targets = {}
-    for kind in (kind for kind in KINDS if kind in store.num_columns[learnt]):
+    for kind in (kind for kind in KINDS if store.views.width(learnt, kind)):
         chosen = keep & (of_token == (kind == "token"))
         rows, at = owner[chosen], words[chosen]
-        labels = store.tables[data.table[rows], store.labels[at].long()]
+        labels = store.columns(at, data.view[rows])
         targets[kind] = Targets(
             rows, positions[chosen], labels, at, _candidates(data, kind, rows, labels, learnt, training)
         )
@@ -106,16 +106,14 @@ def _weights(first: Targets, second: Targets) -> Tensor | None:
 
 
 def _candidates(data: Dataset, kind: Kind, rows: Tensor, labels: Tensor, learnt: int, training: bool) -> Tensor | None:
-    store, width = data.store, data.store.num_columns[learnt][kind]
-    own = [span for span in store.private_columns if span is not None]
-    old = training & (kind == "token") & (data.table != learnt) & (data.table < len(store.private_columns))
-    if not own and not old.any():
+    views, width = data.store.views, data.store.views.width(learnt, kind)
+    old = (data.view != views.own(learnt)) & (training and kind == "token")
+    if not any(views.private) and not old.any():
         return None
-    columns = torch.arange(width)
-    spans = torch.tensor([span or (0, width) for span in store.private_columns])[data.experience[rows]]
-    candidates = (columns >= spans[:, :1]) & (columns < spans[:, 1:])
+    view, columns = data.view[rows], torch.arange(width)
+    first, end = views.candidates[view].T.unsqueeze(2)
+    candidates: Tensor = (columns >= first) & (columns < end)
     if old.any():
-        told = store.labelled_columns[data.experience[rows], :width]
         outside = labels == 0  # O arrives first in a head that experiences share
-        candidates &= told | ~(old[rows] & outside)[:, None]
+        candidates &= views.told[view, :width] | ~(old[rows] & outside)[:, None]
     return candidates

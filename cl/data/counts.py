@@ -29,10 +29,13 @@ def counts(experiences: Sequence[Experience], store: Store) -> list[dict[str, An
 
 
 def _of_experience(experience: Experience, store: Store, number: dict[str, int], known: Known) -> dict[str, Any]:
-    splits = {}
+    splits, shown = {}, store.views.columns[store.views.own(experience.index)]
     for name in SPLITS:
         found, raw = _of_rows(store.splits[experience.index, name], experience.kind, store, known)
-        splits[name] = {**_labels(experience, store.tables[experience.index], raw, number), **found}
+        splits[name] = {
+            **_labels(experience, shown, raw, number),
+            **found,
+        }
     return {"experience": experience.index, "name": experience.name, "kind": experience.kind, "splits": splits}
 
 
@@ -55,7 +58,7 @@ def _of_rows(rows: Tensor, kind: Kind, store: Store, known: Known) -> tuple[dict
         "cut_off_share": num_cut / max(1, len(texts)),
         "windows": len(rows),
     }
-    known[key] = found, store.labels[words].long().bincount(minlength=store.tables.shape[1])
+    known[key] = found, store.labels[words].long().bincount(minlength=store.views.columns.shape[1])
     return known[key]
 
 

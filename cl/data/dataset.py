@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from cl.data.encode import Encoded, Encoder
-from cl.streams.scenarios import columns_after
-from cl.types import OUTSIDE, SPLITS, Examples, Experience, Kind, SplitName
+from cl.data.views import RawLabels, Views
+from cl.types import SPLITS, Examples, Experience, Kind, SplitName
 
-NO_COLUMN = -100
 MANY_UNKNOWN = 0.01  # of all tokens: a share from which on a warning says so
 
 
@@ -28,11 +27,8 @@ class Store:
     A text is a row, or several rows one after the other where it was split into windows: `text` int64 `[rows]` tells
     which text a row is of. Training, buffers and batches know rows alone, and call them examples; scores are of texts.
     `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
-    in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `tables[e]` `[raw labels]` gives
-    the head's column of a raw label as experience `e` shows it, `tables[E + e]` with every class seen up to
-    `e`. `num_columns[e][kind]`: width of the head once `e` has arrived. `labelled_columns[e]` bool `[columns]`: those
-    that the labels of `e` tell of. `private_columns[e]`: the columns (from, to) that are the only candidates for an
-    example of `e`, or None. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown`, `apart`
+    in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `views`: what of these labels may be seen
+    in which experience. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown`, `apart`
     `[texts]`: as in `Encoded`.
     """
 
@@ -43,10 +39,7 @@ class Store:
     word_offsets: Tensor
     labels: Tensor
     is_token: Tensor
-    tables: Tensor
-    num_columns: tuple[dict[Kind, int], ...]
-    labelled_columns: Tensor
-    private_columns: tuple[tuple[int, int] | None, ...]
+    views: Views
     pad: int
     splits: dict[tuple[int, SplitName], Tensor]
     num_tokens: Tensor
@@ -58,7 +51,7 @@ class Store:
     def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
         """Encodes each distinct set of examples once, and of it only what some experience uses."""
         parts: dict[int, _Part] = {}
-        raw: dict[tuple[Kind, str], int] = {}
+        raw: RawLabels = {}
         num_rows = 0
         for kind, examples, used in _used(experiences):
             inputs, given = ([values[i] for i in used] for values in (examples.inputs, examples.labels))
@@ -69,7 +62,6 @@ class Store:
             num_rows += len(encoded)
         every = list(parts.values())
         encodings = [part.encoded for part in every]
-        columns = [columns_after(experiences, e.index) for e in experiences]
         return cls(
             ids=_cat([e.ids for e in encodings]),
             offsets=_chain([e.offsets for e in encodings]),
@@ -78,10 +70,7 @@ class Store:
             word_offsets=_chain([e.word_offsets for e in encodings]),
             labels=torch.tensor([label for part in every for label in part.labels], dtype=torch.int32),
             is_token=torch.tensor([part.kind == "token" for part in every for _ in range(len(part.encoded))]),
-            tables=_tables(experiences, columns, raw),
-            num_columns=tuple({kind: len(names) for kind, names in seen.items()} for seen in columns),
-            labelled_columns=_labelled_columns(experiences, columns[-1]),
-            private_columns=tuple(_private_columns(e, seen) for e, seen in zip(experiences, columns, strict=True)),
+            views=Views.of(experiences, raw),
             pad=encoder.tokenizer.pad_token_id or 0,
             splits={
                 (e.index, name): parts[id(e.split(name).examples)].rows(e.split(name).indices)
@@ -93,11 +82,6 @@ class Store:
             unknown=_cat([e.unknown for e in encodings]),
             apart=_cat([e.apart for e in encodings]),
         )
-
-    def private_spans(self, kind: Kind, before: int) -> list[tuple[int, int]]:
-        """The private columns of each experience of a kind before one; empty where columns are shared."""
-        found = [(e, span) for e, span in enumerate(self.private_columns[:before]) if span is not None]
-        return [span for e, span in found if bool(self.is_token[self.splits[e, "train"][0]]) == (kind == "token")]
 
     def warnings(self) -> list[str]:
         """What encoding lost."""
@@ -129,6 +113,10 @@ class Store:
             content.update(tensor.numpy().tobytes())
         return content.hexdigest()[:16]
 
+    def columns(self, words: Tensor, view: Tensor | int) -> Tensor:
+        """The head's column of the label of each word `[n]`, under a view or one view each, int64 `[n]`."""
+        return self.views.columns[view, self.labels[words].long()]
+
     @cached_property
     def is_part(self) -> Tensor:
         """Which words are the label of a mere part, bool `[words]`: a window of a longer text of kind sequence."""
@@ -143,32 +131,36 @@ class Store:
     def dataset(self, experience: int, split: SplitName) -> Dataset:
         """One split of one experience."""
         rows = self.splits[experience, split]
-        return Dataset(self, rows, torch.full_like(rows, experience), torch.full_like(rows, experience))
+        return self.of(rows, torch.full_like(rows, experience))
+
+    def of(self, rows: Tensor, experience: Tensor) -> Dataset:
+        """Rows `[n]`, each labelled as the experience `[n]` teaches it that it is of."""
+        return Dataset(self, rows, experience, experience)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Some rows of the store, its examples: `rows`, the `experience` that each belongs to, and the `table` that names
-    its labels (see `Store.tables`), all int64 `[examples]`. Data sets add up, and index like tensors.
+    """Some rows of the store, its examples: `rows`, the `experience` in which each was met, and the label `view` that
+    it is seen under (a number of `Store.views`), all int64 `[examples]`. Data sets add up, and index like tensors.
     """
 
     store: Store
     rows: Tensor
     experience: Tensor
-    table: Tensor
+    view: Tensor
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: Tensor | slice) -> Dataset:
-        return replace(self, rows=self.rows[index], experience=self.experience[index], table=self.table[index])
+        return replace(self, rows=self.rows[index], experience=self.experience[index], view=self.view[index])
 
     def __add__(self, other: Dataset) -> Dataset:
         return Dataset(
             self.store,
             torch.cat([self.rows, other.rows]),
             torch.cat([self.experience, other.experience]),
-            torch.cat([self.table, other.table]),
+            torch.cat([self.view, other.view]),
         )
 
     @property
@@ -181,14 +173,14 @@ class Dataset:
 
         Where candidates are an experience's own, its labels stay its own.
         """
-        shared = torch.tensor([span is None for span in self.store.private_columns])[self.experience]
-        everything = len(self.store.private_columns) + experience
-        return replace(self, table=torch.where(shared, everything, self.table))
+        views = self.store.views
+        private = torch.tensor(views.private)[self.experience]
+        return replace(self, view=torch.where(private, self.view, views.everything(experience)))
 
     def labels(self) -> tuple[Tensor, Tensor]:
         """Each word's column and its example's position in this data set: int64 `[words]` twice."""
         words, owner = ragged(self.store.word_offsets, self.rows)
-        return self.store.tables[self.table[owner], self.store.labels[words].long()], owner
+        return self.store.columns(words, self.view[owner]), owner
 
     def groups(self) -> Tensor:
         """What a class-balanced memory balances, int64 `[examples]`: an example's class, or the entity type
@@ -196,7 +188,7 @@ class Dataset:
         """
         columns, owner = self.labels()
         of_token = self.store.is_token[self.rows][owner]
-        outside = torch.tensor([span[0] if span else 0 for span in self.store.private_columns])[self.experience][owner]
+        outside = self.store.views.candidates[self.view, 0][owner]
         local = columns - outside
         group = torch.where(of_token & (local > 0), outside + (local + 1) // 2 * 2 - 1, columns)  # I-x counts as B-x
         frequency = torch.bincount(group)
@@ -260,44 +252,10 @@ def _firsts(encodings: Sequence[Encoded]) -> list[int]:
     return list(accumulate((len(e.cut) for e in encodings), initial=0))[:-1]
 
 
-def _raw_labels(labels: Sequence[Any], kind: Kind, encoded: Encoded, raw: dict[tuple[Kind, str], int]) -> list[int]:
+def _raw_labels(labels: Sequence[Any], kind: Kind, encoded: Encoded, raw: RawLabels) -> list[int]:
     """A number for the label of each word of the rows."""
     flat = [labels[text] for text in encoded.text] if kind == "sequence" else [tag for tags in labels for tag in tags]
     return [raw.setdefault((kind, label), len(raw)) for label in flat]
-
-
-def _tables(
-    experiences: Sequence[Experience], columns: list[dict[Kind, tuple[str, ...]]], raw: dict[tuple[Kind, str], int]
-) -> Tensor:
-    def table(kind: Kind, column: dict[str, int]) -> list[int]:
-        outside = column.get(OUTSIDE, NO_COLUMN) if kind == "token" else NO_COLUMN
-        return [column.get(label, outside) if of == kind else NO_COLUMN for of, label in raw]
-
-    own, seen = [], []
-    for experience, so_far in zip(experiences, columns, strict=True):
-        number = {name: i for i, name in enumerate(so_far[experience.kind])}
-        own.append(
-            table(experience.kind, {c: number[n] for c, n in zip(experience.classes, experience.columns, strict=True)})
-        )
-        every = [table(kind, {name: i for i, name in enumerate(names)}) for kind, names in so_far.items()]
-        seen.append([max(values) for values in zip(*every, strict=True)])  # NO_COLUMN is below every column
-    return torch.tensor(own + seen)
-
-
-def _labelled_columns(experiences: Sequence[Experience], columns: dict[Kind, tuple[str, ...]]) -> Tensor:
-    width = max(map(len, columns.values()))
-    labelled_columns = torch.zeros(len(experiences), width, dtype=torch.bool)
-    for experience in experiences:
-        names = columns[experience.kind]
-        labelled_columns[experience.index, [names.index(name) for name in experience.columns]] = True
-    return labelled_columns
-
-
-def _private_columns(experience: Experience, columns: dict[Kind, tuple[str, ...]]) -> tuple[int, int] | None:
-    if experience.candidates == "seen":
-        return None
-    first = columns[experience.kind].index(experience.columns[0])
-    return first, first + len(experience.columns)
 
 
 def _cat(arrays: list[np.ndarray]) -> Tensor:

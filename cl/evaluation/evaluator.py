@@ -41,9 +41,10 @@ class Evaluator:
         classes seen share their texts: each text passes through the network once. `learnt`: the newest experience,
         whose types and those before it are entities; words of others count as outside.
         """
-        shared = [e for e in which if self.store.private_columns[e] is None]
+        views = self.store.views
+        shared = [e for e in which if not views.private[e]]
         groups = [shared] if shared else []
-        groups += [[e] for e in which if self.store.private_columns[e] is not None]
+        groups += [[e] for e in which if views.private[e]]
         counts: dict[int, Tensor] = {}
         predicted = torch.full((len(self.store.labels),), -1)
         for group in groups:
@@ -62,8 +63,8 @@ class Evaluator:
     def measurable(self, experience: int, learnt: int) -> bool:
         """Whether an experience can be scored: its head exists, and its private columns have arrived."""
         kind = self.experiences[experience].kind
-        shared = self.store.private_columns[experience] is None
-        return kind in self.store.num_columns[learnt] and (shared or experience <= learnt)
+        views = self.store.views
+        return views.width(learnt, kind) > 0 and (not views.private[experience] or experience <= learnt)
 
     def pooled(self, counts: dict[int, Tensor]) -> dict[str, float]:
         """Scores over several experiences together, their counts added up: `accuracy`, `micro_f1`, …
@@ -94,7 +95,7 @@ class Evaluator:
         owners = torch.cat([part.experience for part in parts])
         distinct, inverse = torch.unique(rows, return_inverse=True)
         owner = torch.full_like(distinct, len(self.experiences)).scatter_reduce(0, inverse, owners, "amin")
-        return Dataset(self.store, distinct, owner, owner)
+        return self.store.of(distinct, owner)
 
     def _predict(self, network: Network, batches: Iterable[Batch], predicted: Tensor) -> Tensor:
         """Which rows were seen; sets `predicted` `[words]`, of each word of the store, for theirs (else −1: none)."""
@@ -134,7 +135,8 @@ class Evaluator:
         rows = [rows[which[rows]] for rows in (self.store.splits[e, split] for e in group)]
         words = self.store.word_offsets[torch.cat(rows)]  # the label of a text is its one word
         place = torch.arange(len(group)).repeat_interleave(torch.tensor([len(each) for each in rows]))
-        gold = self.store.tables[torch.tensor(group)[place], self.store.labels[words].long()]
+        own = torch.tensor([self.store.views.own(e) for e in group])
+        gold = self.store.columns(words, own[place])
         width = len(self._columns("sequence"))
         counts = class_counts(predicted[words] + place * width, gold + place * width, width * len(group))
         return dict(zip(group, torch.split(counts, width), strict=True))
@@ -143,12 +145,12 @@ class Evaluator:
         rows = self.store.splits[e, split]
         rows = rows[seen[rows]]
         words, owner = ragged(self.store.word_offsets, rows)
-        gold = self.store.tables[e, self.store.labels[words].long()]
-        outside = (self.store.private_columns[e] or (0, 0))[0]  # what was cut off at the length limit was not found
-        found = torch.where(predicted[words] < 0, outside, predicted[words])
+        views = self.store.views
+        gold, outside = self.store.columns(words, views.own(e)), views.outside(e)
+        found = torch.where(predicted[words] < 0, outside, predicted[words])  # what was cut off was not found
         full = gold  # what a word is, in the columns of every type seen so far
-        if self.store.private_columns[e] is None:
-            full = self.store.tables[len(self.experiences) + max(e, learnt), self.store.labels[words].long()]
+        if not views.private[e]:
+            full = self.store.columns(words, views.everything(max(e, learnt)))
         errors = error_counts(found, gold, full == outside, outside, self._tags(e))
         sentence = self.store.is_first[rows].cumsum(0)[owner]
         return torch.cat([entity_counts(found, gold, sentence, self._tags(e)), errors], dim=1)

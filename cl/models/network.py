@@ -8,8 +8,8 @@ from torch import Generator, Tensor, nn
 
 from cl.batches import Batch, Output, Outputs
 from cl.models.backbone import Backbone
-from cl.models.heads import HEADS, Head
-from cl.models.options import HeadType, Pooling
+from cl.models.options import Pooling, ReadoutName
+from cl.models.readouts import READOUTS, Readout
 from cl.types import KINDS, Kind
 
 MASKED = -1e9  # the logit of a class that is no candidate: finite, so that differences of two masked ones are 0
@@ -24,7 +24,7 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, pooling: Pooling = "mean", dropout: float = 0.1, head: HeadType = "linear"
+        self, backbone: Backbone, pooling: Pooling = "mean", dropout: float = 0.1, head: ReadoutName = "linear"
     ) -> None:
         super().__init__()
         self.backbone, self.pooling, self.head_type = backbone, pooling, head
@@ -38,18 +38,23 @@ class Network(nn.Module):
             self.backbone.eval()
         return self
 
-    def grow(self, num_columns: dict[Kind, int], generator: Generator) -> None:
-        """Heads of these widths: new kinds and columns are added, old ones keep their values."""
-        device = next(self.backbone.parameters()).device
-        for kind in (kind for kind in KINDS if kind in num_columns):
-            if kind not in self.heads:
-                self.heads[kind] = HEADS[self.head_type](self.backbone.hidden).to(device)
-            self.head(kind).grow(num_columns[kind], generator)
+    @property
+    def classes(self) -> dict[Kind, tuple[str, ...]]:
+        """The names of each head's columns."""
+        return {kind: self.head(kind).names for kind in KINDS if kind in self.heads}
 
-    def head(self, kind: Kind) -> Head:
-        """The head of a kind."""
+    def grow(self, classes: dict[Kind, tuple[str, ...]], generator: Generator) -> None:
+        """Heads for these classes: new kinds and columns are added, old ones keep their values."""
+        device = next(self.backbone.parameters()).device
+        for kind in (kind for kind in KINDS if kind in classes):
+            if kind not in self.heads:
+                self.heads[kind] = READOUTS[self.head_type](self.backbone.hidden).to(device)
+            self.head(kind).grow(classes[kind], generator)
+
+    def head(self, kind: Kind) -> Readout:
+        """The head of a kind: the readout of its features."""
         head = self.heads[kind]
-        assert isinstance(head, Head)
+        assert isinstance(head, Readout)
         return head
 
     def forward(self, batch: Batch) -> Outputs:

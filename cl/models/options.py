@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Pooling = Literal["mean", "first"]
-HeadType = Literal["linear", "cosine"]
+ReadoutName = Literal["linear", "cosine"]
 
 
 @dataclass

@@ -34,8 +34,8 @@ class ERACE(Replay):
 
     def narrowed(self, tools: Tools, batch: Batch, kind: Kind, targets: Targets) -> Targets:
         """The targets of the current experience with its own classes as candidates, others as they are."""
-        now = tools.experience.index
-        told = tools.store.labelled_columns[now, : tools.store.num_columns[now][kind]].to(batch.row.device)
+        views, now = tools.store.views, tools.experience.index
+        told = views.told[views.own(now), : views.width(now, kind)].to(batch.row.device)
         candidates = told | (batch.experience[targets.rows] != now).unsqueeze(1)
         return replace(
             targets, candidates=candidates if targets.candidates is None else candidates & targets.candidates

@@ -27,8 +27,7 @@ class Imprint(FixedRows):
     paper: ClassVar[str] = "Qi et al., 2018: Low-shot learning with imprinted weights"
 
     def before_experience(self, tools: Tools, experience: Experience) -> None:
-        known = tools.store.num_columns[experience.index - 1] if experience.index else {}
-        if num_old := known.get(experience.kind, 0):
+        if experience.index and (num_old := tools.store.views.width(experience.index - 1, experience.kind)):
             imprint(tools, experience, num_old)
 
 
@@ -50,7 +49,7 @@ def imprint(tools: Tools, experience: Experience, num_old: int) -> None:
     tools.network.train(was_training)
     found = tools.sum({"sums": sums, "counts": counts})
     rows = head.weight.data
-    first = (tools.store.private_columns[experience.index] or (0, 0))[0]  # O, then B-x and I-x in turn
+    first = tools.store.views.outside(experience.index)  # O, then B-x and I-x in turn
     norm = rows[experience.kind == "token" : num_old].norm(dim=1).mean()
     for column in range(num_old, len(rows)):
         if found["counts"][column]:

@@ -39,7 +39,7 @@ class LwF(Taught):
         old = self.old_logits(tools, step.batch)
 
         def distance(kind: Kind, output: Output) -> Tensor:
-            spans = tools.store.private_spans(kind, step.experience.index) or [(0, old[kind].shape[1])]
+            spans = tools.store.views.private_spans(kind, step.experience.index) or [(0, old[kind].shape[1])]
             each = [distillation(output.raw[:, a:b], old[kind][:, a:b], self.temperature) for a, b in spans]
             return torch.stack(each).sum(0)
 

@@ -98,11 +98,9 @@ def prove(plugin: str | type[Plugin], *, pairs: bool = True, ranks: bool = True,
 
 # As short as shows each thing once: something old of each kind, a second epoch, accumulation, dropout.
 ON_RANKS = (
-    Spec("sequence", {}, num_experiences=2),
     Spec("token", {}, num_experiences=2),
-    Spec("own", {}, num_experiences=3),
+    Spec("own", {}, num_experiences=3, accumulate=2),
     Spec("mixed", {}, num_experiences=3, max_epochs=2),
-    Spec("mixed", {}, num_experiences=2, accumulate=2),
     Spec("mixed", {}, num_experiences=2, dropout=0.2),
 )
 

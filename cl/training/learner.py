@@ -106,7 +106,7 @@ class Learner(LightningModule):
     def begin(self, experience: Experience) -> None:
         """Makes the network ready for an experience: the only time at which parameters appear."""
         self.experience, self.num_steps, self.cost = experience, 0, Cost()
-        self.network.grow(self.store.num_columns[experience.index], self.tools.generator("head"))
+        self.network.grow(self.store.views.classes[experience.index], self.tools.generator("head"))
         self.strategy.adapt_model(self.tools, experience)
         self.recipe = self.strategy.recipe(self.tools, Recipe(self.training_options), experience)
 
@@ -126,6 +126,7 @@ class Learner(LightningModule):
             "cost": asdict(self.cost),
             # What plugins said when the experience began: they may say something else by now.
             "recipe": asdict(self.recipe) if self.strategy.changes_recipe else None,
+            "classes": self.network.classes,
             "network": self.network.state_dict(),
             "plugins": self.strategy.state_dict(),
         }

@@ -32,7 +32,7 @@ def _of_stream(stream: str, bench: Bench, report: Report) -> None:
     data = [store.dataset(experience.index, "test") for experience in prepared.stream]
     lengths = torch.cat([each.lengths for each in data])
     sets = [texts_of(each, len(data) - 1) for each in data]
-    peer = Peer(bench.backbone, "sequence", store.num_columns[-1]["sequence"], store.pad, bench.bf16)
+    peer = Peer(bench.backbone, "sequence", store.views.width(-1, "sequence"), store.pad, bench.bf16)
     learner = at_the_end(config, prepared)
 
     def fixed(texts: list[Text]) -> Batches:

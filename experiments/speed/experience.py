@@ -18,7 +18,7 @@ def run(bench: Bench, report: Report) -> None:
     config, prepared = bench.prepare("domains", train=BATCH)
     store = prepared.evaluator.store
     texts = texts_of(store.dataset(0, "train"))
-    model = Peer(bench.backbone, "sequence", store.num_columns[1]["sequence"], store.pad, bench.bf16)
+    model = Peer(bench.backbone, "sequence", store.views.width(1, "sequence"), store.pad, bench.bf16)
 
     def ours(steps: int) -> Figures:
         return cell(replace(config, trainer=config.trainer | {"max_epochs": steps}), prepared)[1]

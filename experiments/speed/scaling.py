@@ -42,7 +42,7 @@ def _experiences(bench: Bench, report: Report) -> None:
     prepared = prepare(config, Stream(_repeated(read.stream[0], last + 1)))
     store = prepared.evaluator.store
     texts = texts_of(store.dataset(0, "train"))
-    model = Peer(bench.backbone, "sequence", store.num_columns[0]["sequence"], store.pad, bench.bf16)
+    model = Peer(bench.backbone, "sequence", store.views.width(0, "sequence"), store.pad, bench.bf16)
     kept = 2 * sum(p.nbytes for p in model.parameters())  # by Avalanche, of each experience
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     fits = memory // 2 // kept

@@ -29,7 +29,7 @@ def _of_kind(kind: Kind, bench: Bench, report: Report) -> None:
     store = prepared.evaluator.store
     data, pad = store.dataset(0, "train"), store.pad
     texts = texts_of(data)
-    model = Peer(bench.backbone, kind, store.num_columns[0][kind], pad, bench.bf16)
+    model = Peer(bench.backbone, kind, store.views.width(0, kind), pad, bench.bf16)
     seconds: dict[str, Callable[[], float]] = {
         REFERENCE: lambda: bare(deepcopy(model), fixed(texts, pad)),
         "bare, dynamic": lambda: bare(deepcopy(model), dynamic(texts, pad)),

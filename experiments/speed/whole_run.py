@@ -36,7 +36,7 @@ def run(bench: Bench, report: Report) -> None:
         config, prepared = bench.prepare(stream, bench.size(160, 24), bench.size(120, 16), epochs)
         store = prepared.evaluator.store
         train, test = ([texts_of(store.dataset(e.index, name)) for e in prepared.stream] for name in ("train", "test"))
-        model = Peer(bench.backbone, "sequence", store.num_columns[-1]["sequence"], store.pad, bench.bf16)
+        model = Peer(bench.backbone, "sequence", store.views.width(-1, "sequence"), store.pad, bench.bf16)
         turns = {
             AVALANCHE: partial(_avalanche, model, train, test, epochs),
             PEER: partial(_by_hand, model, train, test, epochs),

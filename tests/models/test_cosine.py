@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from cl.data.collate import collate
-from cl.models.heads import CosineHead
 from cl.models.network import MASKED, frozen_copy, restored_copy
+from cl.models.readouts import Cosine
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
@@ -21,9 +21,9 @@ from cl.training.recipe import Recipe, Training
 Get = Callable[[str], Prepared]
 
 
-def grown(num_columns: int) -> CosineHead:
-    head = CosineHead(4)
-    head.grow(num_columns, torch.Generator().manual_seed(0))
+def grown(num_columns: int) -> Cosine:
+    head = Cosine(4)
+    head.grow("abcde"[:num_columns], torch.Generator().manual_seed(0))
     return head
 
 
@@ -41,15 +41,15 @@ def test_logits_are_scaled_cosines_of_each_target_alone() -> None:
 def test_growth_and_states_are_those_of_a_linear_head() -> None:
     head, features = grown(2), torch.randn(3, 4)
     before = head(features)
-    head.grow(5, torch.Generator().manual_seed(1))
+    head.grow("abcde", torch.Generator().manual_seed(1))
     assert torch.allclose(head(features)[:, :2], before)  # a product of another width may add up in another order
     assert head.weight[2:].norm(dim=1).min() > 0
     head.scale.data += 1
-    narrow = grown(2)
-    narrow.load_state_dict(head.state_dict())
-    assert torch.equal(narrow(features), head(features))
+    other = grown(5)
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other(features), head(features))
     frozen = grown(2).requires_grad_(False)
-    frozen.grow(3, torch.Generator())
+    frozen.grow("abc", torch.Generator())
     assert not any(p.requires_grad for p in frozen.parameters())
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from cl.data.collate import collate
 from cl.models import backbone
-from cl.models.heads import Head
 from cl.models.network import MASKED, frozen_copy, pool, restored_copy
+from cl.models.readouts import Linear
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured
@@ -21,24 +21,26 @@ from cl.types import UserError
 
 
 def test_a_head_keeps_old_columns_as_it_grows() -> None:
-    head, features = Head(4), torch.randn(3, 4)
-    head.grow(2, torch.Generator().manual_seed(0))
+    head, features = Linear(4), torch.randn(3, 4)
+    head.grow("abcde"[:2], torch.Generator().manual_seed(0))
     assert head.bias is not None
     head.bias.data += torch.tensor([0.3, -0.2])
     before = head(features)
-    head.grow(5, torch.Generator().manual_seed(1))
+    head.grow("abcde", torch.Generator().manual_seed(1))
     assert head.num_columns == 5
     assert torch.allclose(head(features)[:, :2], before)  # a product of another width may add up in another order
     rows = head.weight.detach().clone()
-    head.grow(5, torch.Generator().manual_seed(2))
+    head.grow("abcde", torch.Generator().manual_seed(2))
     assert torch.equal(head.weight, rows)
-    with pytest.raises(ValueError, match="does not shrink"):
-        head.grow(4, torch.Generator())
+    with pytest.raises(ValueError, match="neither go nor move"):
+        head.grow("abcd", torch.Generator())
+    with pytest.raises(ValueError, match="neither go nor move"):
+        head.grow("bacdef", torch.Generator())
 
 
 def test_new_rows_are_small_and_differ() -> None:
-    head = Head(500)
-    head.grow(20, torch.Generator().manual_seed(0))
+    head = Linear(500)
+    head.grow([str(i) for i in range(20)], torch.Generator().manual_seed(0))
     rows = head.weight.detach()
     assert float(rows.std()) == pytest.approx(0.02, rel=0.05)
     assert float(rows.mean()) == pytest.approx(0.0, abs=0.001)
@@ -47,22 +49,23 @@ def test_new_rows_are_small_and_differ() -> None:
 
 
 def test_growth_keeps_a_frozen_head_frozen() -> None:
-    head = Head(4).requires_grad_(False)
-    head.grow(2, torch.Generator())
+    head = Linear(4).requires_grad_(False)
+    head.grow("abcde"[:2], torch.Generator())
     assert not any(p.requires_grad for p in head.parameters())
 
 
-def test_a_state_brings_its_width() -> None:
-    wide, narrow = Head(4), Head(4)
-    wide.grow(5, torch.Generator().manual_seed(0))
-    narrow.grow(2, torch.Generator().manual_seed(1))
-    narrow.load_state_dict(wide.state_dict())
+def test_an_earlier_state_brings_its_width_and_names() -> None:
+    wide, narrow = Linear(4), Linear(4)
+    wide.grow("abcde", torch.Generator().manual_seed(0))
+    narrow.grow("ab", torch.Generator().manual_seed(1))
+    wide.load_state_dict(narrow.state_dict())
     assert torch.equal(narrow.weight, wide.weight)
+    assert wide.names == narrow.names == ("a", "b")
 
 
 def test_logits_are_float32_under_autocast() -> None:
-    head = Head(4)
-    head.grow(3, torch.Generator())
+    head = Linear(4)
+    head.grow("abcde"[:3], torch.Generator())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.float32
 

@@ -57,7 +57,7 @@ def test_the_network_of_an_experience_answers_as_it_did_then(prepared: Get, stre
             learner = train(data, configured(stream, plugins), num_experiences).learner
             network = learner.strategy.network_for(learner.tools, learner.network, data.stream[0]).eval()
             with torch.no_grad():
-                columns = data.evaluator.store.num_columns[0][kind]
+                columns = data.evaluator.store.views.width(0, kind)
                 said[name, num_experiences > 1] = network(batch)[kind].raw[:, :columns]
     assert torch.equal(said["independent", True], said["independent", False])
     assert torch.equal(said["independent", False], said["finetuned", False]), "the first network is that of finetuning"
@@ -153,7 +153,7 @@ def watched(learner: Learner, norms: list[float]) -> None:
     """Notes the norm of the gradient of old rows at every step, as clipping will see it."""
     plugin = learner.strategy.plugins["seq*"]
     on_gradients = type(plugin).on_gradients
-    known = learner.store.num_columns[learner.experience.index - 1]
+    known = {kind: len(names) for kind, names in learner.store.views.classes[learner.experience.index - 1].items()}
 
     def watch(of: Any, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         result = on_gradients(plugin, of, gradients)

@@ -54,8 +54,8 @@ def test_lwf_distils_the_old_columns_of_each_valid_target(prepared: Get, own: Pr
     learner, step = after_two(data, "token", "lwf", {"strength": 3.0, "temperature": 1.5})
     teacher: Any = learner.strategy.plugins["lwf"].teacher  # type: ignore[attr-defined]
     kind = data.stream[2].kind
-    known = learner.store.num_columns[1][kind]
-    spans = [span for span in learner.store.private_columns[:2] if span is not None] or [(0, known)]
+    known = learner.store.views.width(1, kind)
+    spans = learner.store.views.private_spans(kind, 2) or [(0, known)]
     assert known < step.outputs[kind].raw.shape[1] or stream != "token"
     student, old = step.outputs[kind].raw, teacher(step.batch)[kind].raw
     assert old.shape[1] == known

@@ -97,8 +97,11 @@ def by_hand(name: str, told: tuple[int, ...] = (0, 3, 4), progress: float = 0.5,
     experience = SimpleNamespace(index=1, kind="token")
     learner = SimpleNamespace(
         store=SimpleNamespace(
-            private_columns=[None, None],
-            labelled_columns=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True),
+            views=SimpleNamespace(
+                private=[False, False],
+                own=lambda experience: experience,
+                told=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True),
+            )
         ),
         network=SimpleNamespace(backbone=Blind()),
         experience=experience,
@@ -283,7 +286,7 @@ def test_each_forgets_less_than_finetuning(ner: Prepared, straight: Callable[[st
 def loss_of_old_words(ner: Prepared, learner: Any) -> float:
     """The mean cross-entropy of the entity words of the first experience's test split, at the end."""
     output = learner.network.eval()(collate(ner.evaluator.store.dataset(0, "test"), 2, training=False))["token"]
-    theirs = (output.targets.labels > 0) & (output.targets.labels < ner.evaluator.store.num_columns[0]["token"])
+    theirs = (output.targets.labels > 0) & (output.targets.labels < ner.evaluator.store.views.width(0, "token"))
     return float(cross_entropy(output)[theirs].mean().detach())
 
 

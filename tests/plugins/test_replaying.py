@@ -221,7 +221,7 @@ def test_er_ace_by_hand(prepared: Get, stream: str) -> None:
     batch = learner.strategy.plugins["er-ace"].on_batch(learner.tools, new)  # type: ignore[arg-type]
     assert len(batch) == len(new) + 5
     for kind, output in network(batch).items():
-        told = [{c for c, yes in enumerate(store.labelled_columns[e].tolist()) if yes} for e in range(now + 1)]
+        told = [{c for c, yes in enumerate(store.views.told[e].tolist()) if yes} for e in range(now + 1)]
         losses = cross_entropy(output)
         for n, label in enumerate(output.targets.labels.tolist()):
             e = int(batch.experience[output.targets.rows[n]])
@@ -367,11 +367,11 @@ def test_remembered_examples_keep_their_own_candidates(own: Prepared, name: str)
     learner, now = end.learner, len(own.stream) - 1
     assert end.rows[-1][-1] is not None
     buffer: Any = end.learner.strategy.plugins[name].buffer  # type: ignore[attr-defined]
-    data = Dataset(learner.store, buffer.rows, buffer.experience, buffer.experience)
+    data = learner.store.of(buffer.rows, buffer.experience)
     targets = collate(data, now, training=True).targets["token"]
     assert targets.candidates is not None
     for row, label, candidates in zip(targets.rows, targets.labels, targets.candidates, strict=True):
-        start, stop = learner.store.private_columns[int(buffer.experience[row])]  # type: ignore[misc]
+        start, stop = learner.store.views.candidates[int(buffer.experience[row])].tolist()
         assert start <= int(label) < stop
         assert candidates.nonzero().squeeze(1).tolist() == list(range(start, stop))
 

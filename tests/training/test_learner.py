@@ -225,7 +225,7 @@ def test_only_candidates_are_predicted(prepared: Get) -> None:
     head = learner.network.head("sequence")
     assert head.bias is not None
     for experience in (e for e in data.stream if e.kind == "sequence"):
-        start, stop = learner.store.private_columns[experience.index]  # type: ignore[misc]
+        start, stop = learner.store.views.candidates[experience.index].tolist()
         head.bias.data[start:stop] += 1e6
         assert learner.evaluate("test")[0] == before
         head.bias.data[start:stop] -= 1e6

@@ -36,7 +36,8 @@ def _old_rows(tools: Tools, experience: Experience) -> list[tuple[nn.Parameter, 
     """The parameters of heads that have a row a column, and how many of their rows came before this experience."""
     if not experience.index:
         return []
-    heads = [(tools.network.head(k), n) for k, n in tools.store.num_columns[experience.index - 1].items()]
+    known = tools.store.views.classes[experience.index - 1]
+    heads = [(tools.network.head(kind), len(names)) for kind, names in known.items()]
     return [(p, n) for head, n in heads for p in head.parameters() if p.ndim and len(p) == head.num_columns]
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cl.data.collate import collate
-from cl.data.dataset import Dataset
 from cl.plugins.base import Tools
 from cl.types import Experience
 
@@ -78,7 +77,7 @@ def logits_of(tools: Tools, experience: Experience, words: Tensor, batch_size: i
     with torch.no_grad():
         for rows in torch.unique(torch.searchsorted(store.word_offsets, distinct, right=True) - 1).split(batch_size):
             who = torch.full_like(rows, index)
-            batch = collate(Dataset(store, rows, who, who), index, training=False).to(logits.device)
+            batch = collate(store.of(rows, who), index, training=False).to(logits.device)
             output = network(batch)["token"]
             here = output.targets.words.cpu()
             wanted = torch.isin(here, distinct)

@@ -62,7 +62,7 @@ class TaughtOutside(Taught):
     def teaches(self, tools: Tools, experience: Experience) -> bool:
         """Whether the teacher has a say in this experience."""
         knows = self.teacher is not None and "token" in self.teacher.heads
-        return knows and experience.kind == "token" and tools.store.private_columns[experience.index] is None
+        return knows and experience.kind == "token" and not tools.store.views.private[experience.index]
 
     def before_experience(self, tools: Tools, experience: Experience) -> None:
         if self.teaches(tools, experience):
@@ -95,6 +95,7 @@ class TaughtOutside(Taught):
 
 def _without_labelled(tools: Tools, experience: Experience, logits: Tensor) -> Tensor:
     """Logits in which types that the labels of an experience tell of are out of the question."""
-    told = tools.store.labelled_columns[experience.index, : logits.shape[1]].clone()
+    views = tools.store.views
+    told = views.told[views.own(experience.index), : logits.shape[1]].clone()
     told[0] = False  # O
     return logits.masked_fill(told.to(logits.device), MASKED)

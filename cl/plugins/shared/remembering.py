@@ -48,7 +48,7 @@ class Remembering(Plugin):
 
 def labelled_as_stored(tools: Tools, buffer: Buffer) -> Dataset:
     """The examples of a buffer, labelled as they were when they came."""
-    return Dataset(tools.store, buffer.rows, buffer.experience, buffer.experience)
+    return tools.store.of(buffer.rows, buffer.experience)
 
 
 def offer(plugin: Plugin, tools: Tools, experience: Experience, buffer: Buffer, policy: str) -> None:

@@ -111,12 +111,11 @@ def other_columns(sentences: list[list[list[str]]], tag: int) -> list[str]:
     if not sentences:
         return []
     width = len(sentences[0][0])
+    cells = [{row[column].strip() for rows in sentences for row in rows} for column in range(width)]
     counts = {
-        column: num_entities(tags)
-        for column in range(width)
-        if (tags := [[row[column].strip() for row in rows] for rows in sentences])
-        and all(_is_tag(cell) for cells in tags for cell in cells)
-        and not {cell[2:] for cells in tags for cell in cells} & CHUNKS
+        column: num_entities([[row[column].strip() for row in rows] for rows in sentences])
+        for column, of_column in enumerate(cells)
+        if all(map(_is_tag, of_column)) and not {cell[2:] for cell in of_column} & CHUNKS
     }
     mine = counts.get(tag % width, 0)
     return [

@@ -8,6 +8,7 @@ letters only: a first, inner or last token, or a lone one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
@@ -109,10 +110,11 @@ def best_scheme(sentences: Sentences) -> Scheme:
 
 def num_broken(sentences: Sentences, scheme: str) -> int:
     """How many entities have a tag with a letter that the scheme has not, or has not in that place."""
-    return sum(_num_broken(tags, scheme) for tags in sentences)
+    return sum(_num_broken(tuple(tags), scheme) for tags in sentences)
 
 
-def _num_broken(tags: Sequence[str], scheme: str) -> int:
+@lru_cache(maxsize=2**17)  # sentences are few by their tags alone, and each is looked at under every scheme
+def _num_broken(tags: tuple[str, ...], scheme: str) -> int:
     broken = [number for number, triple in enumerate(_triples(tags)) if _is_broken(scheme, *triple)]
     if not broken:
         return 0
