@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import Generator, Tensor, nn
 
 from cl.batches import Batch, Output, Outputs
@@ -30,6 +28,8 @@ class Network(nn.Module):
         self.backbone, self.pooling, self.head_type = backbone, pooling, head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
+        self._trained: set[str] = set()
+        self._lent: set[str] = set()
 
     def train(self, mode: bool = True) -> Network:
         """Train or eval mode; a backbone that is frozen stays in eval mode, without dropout."""
@@ -37,6 +37,22 @@ class Network(nn.Module):
         if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
             self.backbone.eval()
         return self
+
+    def base(self) -> dict[str, nn.Parameter]:
+        """The parameters that do not train and never have: they are as they were loaded."""
+        training = {name for name, p in self.named_parameters() if p.requires_grad}
+        for name in training & self._lent:  # a plugin lets it train from now on: others keep the old values
+            owner, _, own_name = name.rpartition(".")
+            setattr(self.get_submodule(owner), own_name, nn.Parameter(self.get_parameter(name).detach().clone()))
+        self._trained |= training
+        self._lent -= training
+        return {name: p for name, p in self.named_parameters() if name not in self._trained}
+
+    def lend(self) -> dict[str, nn.Parameter]:
+        """The base, for a copy of the network to use by reference."""
+        base = self.base()
+        self._lent |= base.keys()
+        return base
 
     @property
     def classes(self) -> dict[Kind, tuple[str, ...]]:
@@ -80,17 +96,3 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
         return hidden[:, 0]
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
-
-
-def frozen_copy(network: Network) -> Network:
-    """The network as it stands: in eval mode, without gradients, on its own memory."""
-    return copy.deepcopy(network).eval().requires_grad_(False)
-
-
-def restored_copy(network: Network, state: dict[str, Tensor]) -> Network:
-    """A frozen copy of `network` with an earlier state, narrower heads and all."""
-    twin = frozen_copy(network)
-    for kind in [kind for kind in twin.heads if f"heads.{kind}.weight" not in state]:
-        del twin.heads[kind]
-    twin.load_state_dict(state)
-    return twin.requires_grad_(False)

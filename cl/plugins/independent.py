@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from cl.models.network import Network, frozen_copy
+from cl.models.network import Network
+from cl.models.snapshot import frozen_copy
 from cl.plugins.base import Tools
 from cl.plugins.shared.restarting import Restarting
 from cl.types import Experience

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl.models.network import Network, restored_copy
+from cl.models.network import Network
+from cl.models.snapshot import restored_copy, snapshot
 
 WHAT, VALUE = "packed as", "value"
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size})
@@ -28,7 +29,7 @@ def packed(value: Any) -> Any:
         plain = {_key(key): packed(of_key) for key, of_key in value.items()}
         return _tagged("dict", plain) if WHAT in plain else plain
     if isinstance(value, Network):
-        return _tagged("network", value.state_dict())
+        return _tagged("network", snapshot(value))
     if is_dataclass(value) and not isinstance(value, type):
         return _tagged(_path(type(value)), {f.name: packed(getattr(value, f.name)) for f in fields(value)})
     raise TypeError(

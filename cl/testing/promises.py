@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
 import torch
 
-from cl.plugins import PLUGINS
-from cl.plugins.base import Plugin, PluginError, stored_bytes
+from cl.plugins.base import Plugin, stored_bytes
 from cl.runs.strategies import plugin_class
-from cl.testing.ranks import Spec, on_two_ranks
 from cl.testing.tiny import (
     KINDS,
     End,
@@ -40,7 +38,6 @@ from cl.testing.watching import (
 )
 from cl.training.callbacks import Checkpointer
 from cl.training.learner import Learner
-from cl.types import UserError
 
 TOLERANCE = 1e-6
 """Absolute, in double precision, of weights of order 1: sums in another order, amplified by training."""
@@ -79,60 +76,9 @@ PROMISES: dict[str, tuple[Promise, tuple[str, ...]]] = {}
 """By name: the promise, and the streams (of `cl.testing.tiny`) that it is proven on."""
 
 
-def prove(plugin: str | type[Plugin], *, pairs: bool = True, ranks: bool = True, **options: Any) -> None:
-    """Proves a plugin with these options on tiny streams: half a minute, two with pairs and ranks.
+def promise_on(*streams: str) -> Callable[[Promise], Promise]:
+    """Lists a promise, to be proven on these streams."""
 
-    `plugin`: a class at the top of a module, or its dotted path. `pairs`: beside a listed plugin of each kind too.
-    `ranks`: in two processes too (its module must be importable there). Raises `AssertionError` naming each promise
-    that is broken, and how.
-    """
-    name = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
-    subject = Subject(name, options)
-    chosen = {name: streams for name, (promise, streams) in PROMISES.items() if pairs or promise is not PAIRED}
-    cases = [(promise, stream) for promise, streams in chosen.items() for stream in streams]
-    broken = [f"{promise} ({stream}): {why}" for promise, stream in cases if (why := _why(promise, subject, stream))]
-    if ranks:
-        broken += prove_on_ranks([subject])
-    assert not broken, f"{name} breaks {len(broken)} promises:\n" + "\n".join(broken)
-
-
-# As short as shows each thing once: something old of each kind, a second epoch, accumulation, dropout.
-ON_RANKS = (
-    Spec("token", {}, num_experiences=2),
-    Spec("own", {}, num_experiences=3, accumulate=2),
-    Spec("mixed", {}, num_experiences=3, max_epochs=2),
-    Spec("mixed", {}, num_experiences=2, dropout=0.2),
-)
-
-
-def prove_on_ranks(subjects: list[Subject]) -> list[str]:
-    """Trains each in two processes, on every stream, and says what differs from one process or between the two."""
-    specs = [replace(spec, plugins=subject.strategy()) for subject in subjects for spec in ON_RANKS]
-    broken = []
-    for spec, first, second in zip(specs, *on_two_ranks(specs), strict=True):
-        where = f"two ranks ({next(iter(spec.plugins))}, {spec.stream}, accumulation {spec.accumulate})"
-        try:
-            assert_same(first, second)
-            if not spec.dropout:  # with dropout two ranks draw other masks than one, and must still agree
-                alone = _trained(spec.stream, json.dumps(spec.plugins), spec.num_experiences, spec.max_epochs)
-                assert_same({"weights": alone.weights, "plugins": alone.plugins}, first["end"], TOLERANCE)
-                assert alone.rows == first["rows"], "the scores differ"
-        except AssertionError as error:
-            broken.append(f"{where}: {error}")
-    return broken
-
-
-def _why(promise: str, subject: Subject, stream: str) -> str:
-    try:
-        PROMISES[promise][0](subject, stream)
-    except AssertionError as error:
-        return str(error) or "an assertion failed"
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def _promise(*streams: str) -> Callable[[Promise], Promise]:
     def register(promise: Promise) -> Promise:
         PROMISES[promise.__name__] = (promise, streams)
         return promise
@@ -140,7 +86,7 @@ def _promise(*streams: str) -> Callable[[Promise], Promise]:
     return register
 
 
-@_promise(*KINDS)
+@promise_on(*KINDS)
 def split_invariance(subject: Subject, stream: str) -> None:
     """One global batch gives one update, however many micro-batches it is dealt to (3 do not divide its size)."""
     whole = _plain(subject, stream)
@@ -150,7 +96,7 @@ def split_invariance(subject: Subject, stream: str) -> None:
     assert whole.rows == dealt.rows, "the scores differ"
 
 
-@_promise("sequence", "token")
+@promise_on("sequence", "token")
 def padding_changes_nothing(subject: Subject, stream: str) -> None:
     """More padding in every batch that the network, or a copy of it, ever sees leaves all as it was."""
     plain = _plain(subject, stream)
@@ -159,7 +105,7 @@ def padding_changes_nothing(subject: Subject, stream: str) -> None:
     assert_same(plain.plugins, padded.plugins, TOLERANCE)
 
 
-@_promise("sequence", "token")
+@promise_on("sequence", "token")
 def batching_of_upkeep_changes_nothing(subject: Subject, stream: str) -> None:
     """What is computed from data between experiences is of examples, not of the batches they came in."""
     usual = _plain(subject, stream, 2)
@@ -168,7 +114,7 @@ def batching_of_upkeep_changes_nothing(subject: Subject, stream: str) -> None:
     assert_same(usual.plugins, halved.plugins, TOLERANCE)
 
 
-@_promise("mixed")
+@promise_on("mixed")
 def strength_0_is_finetuning(subject: Subject, stream: str) -> None:
     """Bit for bit: no draw too many, no batch changed."""
     if not subject.strengths:
@@ -179,7 +125,7 @@ def strength_0_is_finetuning(subject: Subject, stream: str) -> None:
     assert_same(finetuned.weights, without.weights)
 
 
-@_promise("mixed")
+@promise_on("mixed")
 def it_does_something(subject: Subject, stream: str) -> None:
     """The network ends elsewhere than finetuning does."""
     # Twice the usual epochs, so that a teacher has learnt enough to say something.
@@ -188,7 +134,7 @@ def it_does_something(subject: Subject, stream: str) -> None:
     assert not same or overrides(subject.plugin, "network_for"), "the network ends exactly as finetuning does"
 
 
-@_promise("sequence", "token")
+@promise_on("sequence", "token")
 def its_term_can_be_descended(subject: Subject, stream: str) -> None:
     """The loss term has a gradient that is not zero, along which it grows as the gradient says."""
     if not (overrides(subject.plugin, "loss") or overrides(subject.plugin, "penalty")):
@@ -207,7 +153,7 @@ def its_term_can_be_descended(subject: Subject, stream: str) -> None:
         assert 1 / 3 < slope < 3, f"along its gradient the term changes at {slope} times the gradient's norm, not at 1"
 
 
-@_promise("mixed", "own")
+@promise_on("mixed", "own")
 def state_round_trip(subject: Subject, stream: str) -> None:
     """A fresh learner that takes over weights and state goes on, between two experiences, as the old one would."""
     config, data = configured(stream, subject.strategy()), prepared(stream)
@@ -221,7 +167,7 @@ def state_round_trip(subject: Subject, stream: str) -> None:
     assert straight.rows[-2:] == rows, "the scores differ"
 
 
-@_promise("token", "mixed")
+@promise_on("token", "mixed")
 def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     """Stopped after two steps of the third experience and resumed, all ends bit for bit as if never stopped."""
     config, data = configured(stream, subject.strategy()), prepared(stream)
@@ -243,7 +189,7 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     assert straight.rows[-1] == learnt.row, "the scores differ"
 
 
-@_promise("own", "token")
+@promise_on("own", "token")
 def a_skipped_step_leaves_no_trace(subject: Subject, stream: str) -> None:
     """A step that the scaler of float16 skips is none to a plugin: its state stays, and all that follows is finite."""
     config = configured(stream, subject.strategy(), precision=None)
@@ -255,7 +201,7 @@ def a_skipped_step_leaves_no_trace(subject: Subject, stream: str) -> None:
         assert not isinstance(value, torch.Tensor) or bool(value.isfinite().all()), f"{name} is not finite"
 
 
-@_promise("sequence", "token")
+@promise_on("sequence", "token")
 def a_stream_of_one_experience(subject: Subject, stream: str) -> None:
     """It runs; and what protects the past, with none there, is finetuning bit for bit."""
     alone = _plain(subject, stream, 1)
@@ -265,7 +211,7 @@ def a_stream_of_one_experience(subject: Subject, stream: str) -> None:
         assert_same(finetuned.weights, alone.weights)
 
 
-@_promise("sequence")
+@promise_on("sequence")
 def memory_does_not_grow(subject: Subject, stream: str) -> None:
     """The third experience stores no byte more than the second, unless the plugin says that it does."""
     if subject.plugin.grows:
@@ -274,60 +220,20 @@ def memory_does_not_grow(subject: Subject, stream: str) -> None:
     assert stored[1] <= stored[0], f"it stores {stored[0]} bytes after two experiences and {stored[1]} after three"
 
 
-COMPOSED: dict[str, dict[str, Any]] = {
-    "mixed": {"max_epochs": 1, "num_experiences": None},
-    "token": {"max_epochs": 2, "num_experiences": 2},
-}
-"""How much of a stream two plugins are trained on: of each kind there is something old, and no more than that."""
+@promise_on("sequence")
+def frozen_weights_are_not_stored(subject: Subject, stream: str) -> None:
+    """What never trains stands in no checkpoint and in no state: a frozen backbone may be larger than all else."""
+
+    def freeze(learner: Learner) -> None:
+        learner.network.backbone.model.embeddings.requires_grad_(False)
+
+    learner = train(prepared(stream), configured(stream, subject.strategy()), 2, change=freeze).learner
+    frozen = {tuple(p.shape) for name, p in learner.network.base().items() if name.endswith("word_embeddings.weight")}
+    copies = [name for name, value in flatten(learner.state()).items() if tuple(getattr(value, "shape", ())) in frozen]
+    assert frozen and not copies, f"frozen word embeddings are stored as {', '.join(copies)}"
 
 
-@_promise(*COMPOSED)
-def it_composes_or_is_refused(subject: Subject, stream: str) -> None:
-    """With a listed plugin of each kind: in either order the same, or refused with a reason."""
-    for name in distinct(PLUGINS):
-        if name != subject.name:
-            composes(subject, Subject.listed(name), stream)
-
-
-PAIRED = it_composes_or_is_refused
-
-
-def distinct(names: Iterable[str]) -> list[str]:
-    """Of these listed plugins, the first of each kind."""
-    first: dict[object, str] = {}
-    for name in names:
-        first.setdefault(kind_of(name), name)
-    return list(first.values())
-
-
-def kind_of(name: str) -> tuple[frozenset[str], frozenset[str]]:
-    """What decides how a listed plugin gets on with others: what of `Plugin` it fills in, and its traits."""
-    plugin = PLUGINS[name]
-    return frozenset(seam for seam in vars(Plugin) if overrides(plugin, seam)), plugin.traits
-
-
-def composes(subject: Subject, other: Subject, stream: str) -> None:
-    """Two plugins do the same in either order, or are refused with a reason before training."""
-    ends, length = [], COMPOSED[stream]
-    for plugins in (subject.strategy() | other.strategy(), other.strategy() | subject.strategy()):
-        config = configured(stream, plugins, max_epochs=length["max_epochs"])
-        try:
-            ends.append(train(prepared(stream), config, length["num_experiences"]))
-        except UserError:
-            continue  # it says which two, and why
-        except PluginError as error:
-            raise AssertionError(f"with {other.name}: {error}") from error
-    assert len(ends) != 1, f"with {other.name}: refused in one order only"
-    if ends:
-        try:
-            assert_same(ends[0].weights, ends[1].weights, TOLERANCE)
-        except AssertionError as error:
-            raise AssertionError(f"with {other.name} the order matters: {error}") from None
-        finite = all(bool(weight.isfinite().all()) for weight in ends[0].weights.values())
-        assert finite, f"with {other.name} weights are not finite"
-
-
-@_promise("sequence")
+@promise_on("sequence")
 def it_says_what_a_user_asks(subject: Subject, stream: str) -> None:
     """Its docstring tells the idea, what it costs and when to use it; `paper` whose it is."""
     text = subject.plugin.__doc__ or ""
@@ -337,7 +243,8 @@ def it_says_what_a_user_asks(subject: Subject, stream: str) -> None:
 
 
 @cache
-def _trained(stream: str, plugins: str, num_experiences: int | None, max_epochs: int = 2) -> End:
+def trained(stream: str, plugins: str, num_experiences: int | None, max_epochs: int = 2) -> End:
+    """How a strategy, given as JSON, ends undisturbed; to be looked at, not trained on."""
     config = configured(stream, json.loads(plugins), max_epochs=max_epochs)
     return train(prepared(stream), config, num_experiences)
 
@@ -345,4 +252,4 @@ def _trained(stream: str, plugins: str, num_experiences: int | None, max_epochs:
 def _plain(subject: Subject, stream: str, num_experiences: int | None = None, max_epochs: int = 2) -> End:
     """How it ends undisturbed; to be looked at, not trained on."""
     plugins = subject.strategy() if subject is not FINETUNING else {}
-    return _trained(stream, json.dumps(plugins), num_experiences, max_epochs)
+    return trained(stream, json.dumps(plugins), num_experiences, max_epochs)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from cl.models.snapshot import snapshot, take_back
 from cl.system.printing import say
 from cl.system.signals import Stopped, StopRequest
 from cl.training.learner import Learner
@@ -67,7 +68,7 @@ class BestEpoch(AfterStep):
         if score > self.best:
             self.best, self.waited = score, 0
             if self.keep_best:
-                self.weights = {name: t.clone() for name, t in learner.network.state_dict().items()}
+                self.weights = {name: t.clone() for name, t in snapshot(learner.network).items()}
         else:
             self.waited += 1
         if self.patience is not None and self.waited >= self.patience:
@@ -77,7 +78,7 @@ class BestEpoch(AfterStep):
         """Takes the best weights back."""
         assert isinstance(pl_module, Learner)
         if self.weights:
-            pl_module.network.load_state_dict(self.weights)
+            take_back(pl_module.network, self.weights)
 
 
 class Checkpointer(AfterStep):

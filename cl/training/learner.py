@@ -21,13 +21,14 @@ from cl.data.sampler import derive_seed
 from cl.evaluation.evaluator import Evaluator
 from cl.evaluation.matrix import Row
 from cl.models.network import Network
+from cl.models.snapshot import base_hash, snapshot, take_back
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
 from cl.training.optimizer import optimizer_of
 from cl.training.recipe import Recipe, Training
 from cl.training.tools import LearnerTools
-from cl.types import Experience, SplitName
+from cl.types import Experience, SplitName, UserError
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Learner(LightningModule):
         self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
         self.cost = Cost()
         self._terms: dict[str, Tensor] = {}
+        self._base_hash: tuple[frozenset[str], str] | None = None
         self._stepped = False  # whether the optimizer has taken the step under way
 
     # ------------------------------------------------------------------------------ an experience's course
@@ -108,6 +110,7 @@ class Learner(LightningModule):
         self.experience, self.num_steps, self.cost = experience, 0, Cost()
         self.network.grow(self.store.views.classes[experience.index], self.tools.generator("head"))
         self.strategy.adapt_model(self.tools, experience)
+        self.network.base()  # from now on without what trains in this experience
         self.recipe = self.strategy.recipe(self.tools, Recipe(self.training_options), experience)
 
     def learn(self, trainer: Trainer) -> Learnt:
@@ -127,7 +130,8 @@ class Learner(LightningModule):
             # What plugins said when the experience began: they may say something else by now.
             "recipe": asdict(self.recipe) if self.strategy.changes_recipe else None,
             "classes": self.network.classes,
-            "network": self.network.state_dict(),
+            "network": snapshot(self.network),
+            "base": self.base_hash,
             "plugins": self.strategy.state_dict(),
         }
 
@@ -136,11 +140,25 @@ class Learner(LightningModule):
         for experience in self.evaluator.experiences[: state["experience"] + 1]:
             self.begin(experience)  # the structure grows as it did, then the values are taken over
         self.network.to(next(iter(state["network"].values())).dtype)  # that of a `…-true` precision
-        self.network.load_state_dict(state["network"])
+        if self.base_hash != state["base"]:
+            raise UserError(
+                "the weights of the backbone that do not train are others than those that the run began with: bring "
+                "its files back, or start anew with run.overwrite=true"
+            )
+        # Earlier networks first: they stand upon the weights that were loaded, some of which have trained since.
         self.strategy.load_state_dict(self.tools, state["plugins"])
+        take_back(self.network, state["network"])
         self.num_steps, self.total_steps, self.cost = state["num_steps"], state["total_steps"], Cost(**state["cost"])
         if state["recipe"] is not None:
             self.recipe = Recipe(Training(**state["recipe"]["options"]), state["recipe"]["rates"])
+
+    @property
+    def base_hash(self) -> str:
+        """That of the weights that never trained, taken once for as long as they are the same ones."""
+        names = frozenset(self.network.base())
+        if self._base_hash is None or self._base_hash[0] != names:
+            self._base_hash = names, base_hash(self.network)
+        return self._base_hash[1]
 
     def data(self) -> ExperienceData:
         """What to train on in this experience, as the plugins leave it, from the step it stands at."""

@@ -8,7 +8,8 @@ import pytest
 
 from cl.plugins import PLUGINS
 from cl.testing import PROMISES, Subject
-from cl.testing.promises import COMPOSED, composes, distinct, kind_of, prove_on_ranks
+from cl.testing.composition import COMPOSED, composes, distinct, kind_of
+from cl.testing.proof import prove_on_ranks
 from cl.testing.tiny import prepared
 
 ALL_PAIRS = list(combinations(PLUGINS, 2))

@@ -17,7 +17,9 @@ from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.losses import cross_entropy, distillation
 from cl.plugins.replay import Replay
 from cl.plugins.writers import Writers
-from cl.testing.promises import COMPOSED, PROMISES, Subject, composes, prove_on_ranks
+from cl.testing.composition import COMPOSED, composes
+from cl.testing.promises import PROMISES, Subject
+from cl.testing.proof import prove_on_ranks
 from cl.types import Experience
 
 

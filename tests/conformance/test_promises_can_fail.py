@@ -13,13 +13,16 @@ from torch import Tensor
 
 from cl.batches import Batch, Step
 from cl.data.dataset import Dataset
-from cl.models.network import Network, frozen_copy
+from cl.models.network import Network
+from cl.models.snapshot import frozen_copy
+from cl.plugins import PLUGINS
 from cl.plugins import strategy as strategy_module
 from cl.plugins.base import Gradients, Plugin, Tools
 from cl.plugins.maths.algebra import copies, parameters_of
 from cl.plugins.maths.losses import cross_entropy
-from cl.testing import promises, prove
-from cl.testing.promises import COMPOSED, PROMISES, Subject, composes
+from cl.testing import composition, prove
+from cl.testing.composition import COMPOSED, composes
+from cl.testing.promises import PROMISES, Subject
 from cl.types import Experience
 
 
@@ -279,6 +282,17 @@ class SaysNothing(Pulls):  # nothing at all
     pass
 
 
+@dataclass
+class KeepsTheBackbone(Pulls):
+    """Keeps all of the network. Cost: all of it. When to use it: never."""
+
+    whole: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+
+    def after_experience(self, tools: Tools, experience: Experience) -> None:
+        super().after_experience(tools, experience)
+        self.whole = copies(tools.network.state_dict())
+
+
 class NamesNobody(Pulls):
     """Pulls. Cost: nothing. When to use it: never."""
 
@@ -339,6 +353,12 @@ BROKEN: list[tuple[type[Plugin], str, str, str]] = [
     (FromTheStart, "a_stream_of_one_experience", "sequence", "differs by"),
     (FromTheStart, "a_stream_of_one_experience", "token", "differs by"),
     (OneByteMore, "memory_does_not_grow", "sequence", r"stores (\d+) bytes after two experiences and \d+ after three"),
+    (
+        KeepsTheBackbone,
+        "frozen_weights_are_not_stored",
+        "sequence",
+        r"are stored as plugins\..*word_embeddings\.weight",
+    ),
     (HalfOfTheData, "it_composes_or_is_refused", "token", "with joint the order matters: "),
     (SaysNoCost, "it_says_what_a_user_asks", "sequence", "says nothing of Cost:$"),
     (SaysNoUse, "it_says_what_a_user_asks", "sequence", "says nothing of When to use it:$"),
@@ -356,7 +376,7 @@ def test_a_broken_plugin_is_found(plugin: type[Plugin], promise: str, stream: st
 @pytest.mark.parametrize(("promise", "stream"), list(dict.fromkeys(each[1:3] for each in BROKEN)))
 def test_a_plugin_that_is_not_broken_passes(promise: str, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So none of them is found for what they have in common."""
-    monkeypatch.setattr(promises, "distinct", lambda names: ["joint", "agem", "lwf"])
+    monkeypatch.setattr(composition, "distinct", lambda names: ["joint", "agem", "lwf"])
     PROMISES[promise][0](subject(Pulls), stream)
 
 
@@ -402,32 +422,43 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_good_plugin_is_proven() -> None:
-    prove(Pulls, ranks=False, strength=0.2)
-    prove(subject(Pulls).name, ranks=False)
+def test_a_good_plugin_is_proven(capsys: pytest.CaptureFixture[str]) -> None:
+    prove(Pulls, strength=0.2)
+    said = capsys.readouterr().out.splitlines()
+    assert said[:-1] == ["kept: state_round_trip (own)", "kept: a_stream_of_one_experience (sequence, token)"]
+    assert re.fullmatch(
+        r"\S+Pulls keeps 2 promises, proven in \d+ s. Not tried: beside other plugins \(pairs=True\), in two processes "
+        r"\(ranks=True\)",
+        said[-1],
+    )
+    prove(subject(Pulls).name)
 
 
 @pytest.mark.usefixtures("few")
 def test_every_promise_that_is_broken_is_named() -> None:
     """With its stream and why, whatever was raised."""
     with pytest.raises(AssertionError) as error:
-        prove(SaysNothing, ranks=False)
-    assert str(error.value).splitlines()[0].endswith(".SaysNothing breaks 1 promises:")
-    assert "it_says_what_a_user_asks (sequence): its docstring says nothing of Cost:" in str(error.value)
-    with pytest.raises(AssertionError) as error:
-        prove(Raises, ranks=False)
+        prove(Raises)
     first, *lines = str(error.value).splitlines()
     why = r"PluginError: plugin '.*Raises' failed in after_experience: KeyError: 'no such experience'"
     assert first.endswith(".Raises breaks 1 promises:")
     assert re.fullmatch(rf"state_round_trip \(own\): {why}", "\n".join(lines))
     with pytest.raises(AssertionError) as error:
-        prove(KeepsASet, ranks=False)
+        prove(KeepsASet)
     first, *lines = str(error.value).splitlines()
     assert first.endswith(".KeepsASet breaks 1 promises:")
     assert re.match(r"state_round_trip \(own\): PluginError: KeepsASet.names: a set cannot be saved: ", lines[0])
 
 
 @pytest.mark.usefixtures("few")
+def test_docstrings_are_asked_of_listed_plugins_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    prove(SaysNothing)
+    monkeypatch.setitem(PLUGINS, "silent", SaysNothing)
+    with pytest.raises(AssertionError, match=r"silent breaks 1 promises:\nit_says_what_a_user_asks \(sequence\): its"):
+        prove("silent")
+
+
+@pytest.mark.usefixtures("few")
 def test_an_option_that_a_plugin_does_not_have_is_a_breach() -> None:
     with pytest.raises(AssertionError, match=r"breaks 3 promises:\nstate_round_trip \(own\): UserError: .*strenght"):
-        prove(Pulls, ranks=False, strenght=0.2)
+        prove(Pulls, strenght=0.2)

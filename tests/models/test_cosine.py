@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from cl.data.collate import collate
-from cl.models.network import MASKED, frozen_copy, restored_copy
+from cl.models.network import MASKED
 from cl.models.readouts import Cosine
+from cl.models.snapshot import frozen_copy, restored_copy
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from cl.data.collate import collate
 from cl.models import backbone
-from cl.models.network import MASKED, frozen_copy, pool, restored_copy
+from cl.models.network import MASKED, pool
 from cl.models.readouts import Linear
+from cl.models.snapshot import frozen_copy, restored_copy
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured

@@ -13,7 +13,7 @@ from torch.nn.functional import softmax
 
 from cl.batches import Batch, Outputs, Step
 from cl.data.collate import collate
-from cl.models.network import frozen_copy
+from cl.models.snapshot import frozen_copy
 from cl.plugins.shared import taught
 from cl.plugins.shared.taught import Taught
 from cl.runs.prepare import Prepared, prepare

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from cl.models.snapshot import snapshot, take_back
 from cl.plugins.base import Plugin, Tools
 from cl.types import Experience
 
@@ -23,8 +24,8 @@ class Restarting(Plugin):
     initial: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
-        fresh = {name: value.clone() for name, value in tools.network.state_dict().items()}
+        fresh = {name: value.clone() for name, value in snapshot(tools.network).items()}
         for name, old in self.initial.items():
             fresh[name][tuple(map(slice, old.shape))] = old.to(fresh[name])  # rows that arrive now are fresh
         self.initial = fresh
-        tools.network.load_state_dict(fresh)
+        take_back(tools.network, fresh)

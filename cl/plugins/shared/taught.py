@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cl.batches import Batch, Outputs
 from cl.data.dataset import ragged
-from cl.models.network import Network, frozen_copy
+from cl.models.network import Network
+from cl.models.snapshot import frozen_copy
 from cl.plugins.base import Plugin, Tools
 from cl.types import Experience, Kind
 

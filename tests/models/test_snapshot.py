@@ -1,0 +1,121 @@
+"""What trains is what is stored: frozen weights are there once, by reference and by hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from cl.models.network import Network
+from cl.models.snapshot import frozen_copy, snapshot, take_back
+from cl.plugins.base import Plugin, stored_bytes
+from cl.runs.prepare import Prepared
+from cl.testing.tiny import assert_same, configured, fit, fresh_learner, learn, train
+from cl.testing.watching import IgnoreSignals, through_a_file
+from cl.training.callbacks import Checkpointer
+from cl.types import Experience, UserError
+
+Get = Callable[[str], Prepared]
+
+
+@dataclass
+class Embeddings(Plugin):
+    """Trains embeddings from the experience `start` on only."""
+
+    start: int = 99
+
+    def adapt_model(self, tools: Any, experience: Experience) -> None:
+        tools.network.backbone.model.embeddings.requires_grad_(experience.index >= self.start)
+
+
+NAME = f"{__name__}.Embeddings"
+
+
+def of(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters of embeddings, and the others."""
+    named = dict(network.named_parameters())
+    return {n: p for n, p in named.items() if ".embeddings." in n}, {
+        n: p for n, p in named.items() if ".embeddings." not in n and not n.endswith("key.bias")
+    }
+
+
+def test_a_copy_shares_what_never_trained(prepared: Get) -> None:
+    network = train(prepared("sequence"), configured("sequence", {NAME: {}}), 1).learner.network
+    twin = frozen_copy(network)
+    shared, own = of(network)
+    for name, parameter in of(twin)[0].items():
+        assert parameter is shared[name]
+    for name, parameter in of(twin)[1].items():
+        assert parameter.data_ptr() != own[name].data_ptr() and torch.equal(parameter, own[name])
+    assert snapshot(network).keys() == snapshot(twin).keys()
+    assert not snapshot(network).keys() & shared.keys() and snapshot(network).keys() >= own.keys()
+    assert not twin.training and not any(p.requires_grad for p in twin.parameters())
+
+
+def test_what_once_trained_stays_in_the_snapshot(prepared: Get) -> None:
+    """A backbone that is frozen after the first experience is not what was loaded."""
+    learner = train(prepared("sequence"), configured("sequence", {"seq*": {}}), 2).learner
+    trained = {n for n, _ in learner.network.named_parameters() if not n.endswith("key.bias")}
+    assert snapshot(learner.network).keys() >= trained
+    assert learner.state()["network"].keys() == snapshot(learner.network).keys()
+
+
+def test_weights_that_train_from_now_on_leave_earlier_copies_alone(prepared: Get) -> None:
+    data, config = prepared("sequence"), configured("sequence", {NAME: {"start": 1}, "lwf": {}})
+    learner = train(data, config, 1).learner
+    teacher: Any = learner.strategy.plugins["lwf"].teacher  # type: ignore[attr-defined]
+    before = {name: p.detach().clone() for name, p in teacher.named_parameters()}
+    learn(learner, config, 1, data)
+    assert_same(before, dict(teacher.named_parameters()))
+    now = dict(learner.network.named_parameters())
+    assert all(not torch.equal(before[name], now[name]) for name in of(learner.network)[0] if "LayerNorm" not in name)
+
+
+def test_they_are_taken_up_again_as_they_were(prepared: Get) -> None:
+    """The teacher stands upon embeddings that have trained since it was made."""
+    data, config = prepared("sequence"), configured("sequence", {NAME: {"start": 1}, "lwf": {}})
+    straight = train(data, config, 2)
+    stopped = train(data, config, 1).learner
+    stopped.begin(data.stream[1])
+    saved: list[dict[str, Any]] = []
+
+    def save(training: dict[str, Any]) -> None:
+        if not saved:
+            saved.append(through_a_file({"learner": stopped.state(), "training": training}))
+
+    fit(stopped, config, callbacks=[Checkpointer(save, 2, IgnoreSignals(), None, None)])
+    resumed = fresh_learner(config, data)
+    resumed.restore(saved[0]["learner"])
+    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    assert_same(straight.weights, resumed.network.state_dict())
+    assert_same(straight.plugins, resumed.strategy.state_dict())
+
+
+@pytest.mark.parametrize(("plugins", "copies"), [({"probe": {}}, 0), ({"probe": {}, "lwf": {}}, 1)])
+def test_a_frozen_backbone_is_never_stored(prepared: Get, plugins: dict[str, Any], copies: int) -> None:
+    learner = train(prepared("sequence"), configured("sequence", plugins), 2).learner
+    heads = sum(p.nbytes for p in learner.network.heads.parameters())
+    assert 0 < stored_bytes(learner.state()["network"]) == heads
+    assert stored_bytes(learner.strategy.state_dict()) == copies * heads
+    assert len(learner.state()["base"]) == 16
+
+
+def test_other_weights_under_a_checkpoint_are_refused(prepared: Get) -> None:
+    data, config = prepared("sequence"), configured("sequence", {"probe": {}})
+    state = through_a_file(train(data, config, 1).learner.state())
+    fresh_learner(config, data).restore(state)
+    with pytest.raises(UserError, match="weights of the backbone that do not train are others"):
+        fresh_learner(config, data, seed=1).restore(state)
+    assert train(data, configured("sequence", {}), 1).learner.state()["base"] != ""  # key biases, see `fresh_learner`
+
+
+def test_a_snapshot_of_another_network_is_refused(prepared: Get) -> None:
+    network = train(prepared("sequence"), configured("sequence", {}), 1).learner.network
+    state = dict(snapshot(network))
+    with pytest.raises(KeyError, match=r"no snapshot of this network: heads\.sequence\.bias"):
+        take_back(network, {name: t for name, t in state.items() if name != "heads.sequence.bias"})
+    with pytest.raises(KeyError, match="no snapshot of this network: more"):
+        take_back(network, state | {"more": torch.zeros(1)})
