@@ -76,11 +76,12 @@ def resume(folder: RunFolder, overrides: Overrides = None, only: Only = "", seed
     """
     from cl.runs import grid
 
-    folder = _as_it_began(folder, overrides or [])
+    chosen = [*(["--only", only] if only else []), *(["--seed", seed] if seed else [])]
+    folder = _as_it_began(folder, [*(overrides or []), *chosen])
     grid.resume(folder, overrides or [], only=_words(only), seeds=_numbers(seed))
 
 
-def _as_it_began(folder: Path, overrides: list[str]) -> Path:
+def _as_it_began(folder: Path, arguments: list[str]) -> Path:
     """Goes to the folder that the run was started in, if it is still there; the run folder as seen from there."""
     from cl.runs.folder import CELLS
     from cl.system.state import state_of
@@ -91,7 +92,8 @@ def _as_it_began(folder: Path, overrides: list[str]) -> Path:
         return folder
     folder = folder.resolve()
     # Other ranks are started with this command line, in that folder.
-    sys.argv[1:] = ["resume", str(folder), *overrides]
+    command = Path(sys.argv[0])
+    sys.argv[:] = [str(command.absolute()) if command.exists() else sys.argv[0], "resume", str(folder), *arguments]
     os.chdir(began)
     return folder
 

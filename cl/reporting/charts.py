@@ -103,7 +103,8 @@ def _band(groups: Mapping[str, list[CellResult]]) -> str:
 
 def _first(lines: Curves) -> int:
     """The first experience after which anything was measured."""
-    return min(int(np.isfinite(mean(values)).argmax()) for values in lines.values())
+    measured = (np.isfinite(mean(values)) for values in lines.values())
+    return min(int(found.argmax()) for found in measured if found.any())
 
 
 def _type_f1(cell: CellResult, name: str) -> Floats:

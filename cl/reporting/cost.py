@@ -33,10 +33,11 @@ def cost_chart(cells: Sequence[CellResult]) -> Chart:
     def bars(key: str) -> Bars:
         return {label: [(_mean([_most(c, key) for c in group]), look[label].role)] for label, group in groups.items()}
 
+    measured = any(_values(cell, "peak_memory_bytes") for group in groups.values() for cell in group)
     panels = (
         _panel("Time of a run", time, seconds),
         _panel("Stored between experiences", bars("stored_bytes"), _size),
-        _panel("Peak memory", bars("peak_memory_bytes"), _size),
+        *([_panel("Peak memory", bars("peak_memory_bytes"), _size)] if measured else []),
     )
     legend = {phase: style for phase, (_, style) in PHASES.items()}
     caption = "Means over seeds. Time is that of all experiences; memory and storage are the largest of any experience."

@@ -21,10 +21,12 @@ from matplotlib.lines import Line2D
 
 from cl.reporting.cells import plain
 from cl.reporting.theme import DARK, LIGHT, Style, Theme, settings
+from cl.system.files import write_bytes, write_text
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 HREF = f"{{{XLINK}}}href"
 PAPER_FONT, SCREEN_FONT, SCREEN_SCALE = 8.0, 10.5, 1.45
+ENDINGS = (".svg", ".png", "-dark.svg")  # of a saved chart
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -86,9 +88,11 @@ def save(chart: Chart, folder: Path) -> None:
         svg = _svg(figure)
         figure.set_layout_engine("none")  # it is laid out already, and that is half of the work
         figure.set_dpi(200)
-        FigureCanvasAgg(figure).print_png(folder / f"{chart.name}.png")  # type: ignore[no-untyped-call]
-    (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
-    (folder / f"{chart.name}-dark.svg").write_text(_dark(svg), encoding="utf-8")
+        image = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(image)  # type: ignore[no-untyped-call]
+    write_bytes(folder / f"{chart.name}.png", image.getvalue())
+    write_text(folder / f"{chart.name}.svg", svg)
+    write_text(folder / f"{chart.name}-dark.svg", _dark(svg))
 
 
 def panel_svg(chart: Chart, panel: Panel, name: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -15,7 +16,7 @@ from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import CellResult, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds
-from cl.reporting.figures import SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
+from cl.reporting.figures import ENDINGS, SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
 from cl.reporting.heatmap import heat_maps
 from cl.reporting.losses import loss_chart
 from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown
@@ -27,25 +28,42 @@ from cl.types import UserError
 log = logging.getLogger(__name__)
 MOST_LABELS = 12  # that a table of counts names
 MOST_COLUMNS = 30
+CHARTS = {"average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost"}  # all that there may be
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(cells: Sequence[CellResult], out_dir: Path) -> Path:
     """Write `report.html`, `table.md`, `table.tex` and `figures/` into `out_dir`; the path of the page.
 
-    Raises UserError where there are no cells or where they learnt different streams or different data.
+    Raises UserError where there are no cells, where they learnt different streams or different data, and for a folder
+    that cannot be written.
     """
     _check_one_stream(cells)
     _check_one_data(cells)
     found = [*stream_charts(cells), heat_maps(cells), loss_chart(cells), cost_chart(cells)]
     charts = [chart for chart in found if chart.panels]
-    for chart in charts:
-        save(chart, out_dir / "figures")
     table = comparison(cells)
-    write_text(out_dir / "table.md", to_markdown(table))
-    write_text(out_dir / "table.tex", to_latex(table))
-    write_text(out_dir / "report.html", _page(cells, charts))
+    try:
+        (out_dir / "figures").mkdir(parents=True, exist_ok=True)
+        with FileLock(out_dir / ".report.lock"):  # several processes may come to the end of a grid at once
+            _delete_figures(out_dir / "figures", {chart.name for chart in charts})
+            for chart in charts:
+                save(chart, out_dir / "figures")
+            write_text(out_dir / "table.md", to_markdown(table))
+            write_text(out_dir / "table.tex", to_latex(table))
+            write_text(out_dir / "report.html", _page(cells, charts))
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to {out_dir}: {error.strerror or error}. Choose another folder with --out"
+        ) from error
     return out_dir / "report.html"
+
+
+def _delete_figures(folder: Path, drawn: Set[str]) -> None:
+    """Deletes the figures of an earlier report that this one has not: they would be taken for its own."""
+    for name in CHARTS - drawn:
+        for ending in ENDINGS:
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
 
 
 def _check_one_stream(cells: Sequence[CellResult]) -> None:

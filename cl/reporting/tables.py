@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -47,11 +47,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A metric over seeds, in percent: `std` is the sample deviation, None for a single seed."""
+    """A metric over seeds, in percent: `std` is the sample deviation, None for a single seed. `num_seeds`: those that
+    have it, where not all have.
+    """
 
     mean: float
     std: float | None
     best: bool = False
+    num_seeds: int | None = None
 
     def value(self, decimals: int) -> str:
         """The mean: `81.2`."""
@@ -62,8 +65,9 @@ class Entry:
         return "" if self.std is None else f"{self.std:.{decimals}f}"
 
     def text(self, decimals: int, plus_minus: str = " ± ") -> str:
-        """Both: `81.2 ± 0.4`."""
-        return plus_minus.join(filter(None, (self.value(decimals), self.spread(decimals))))
+        """Both: `81.2 ± 0.4`; of two seeds among more, `81.2 ± 0.4 (2 seeds)`."""
+        text = plus_minus.join(filter(None, (self.value(decimals), self.spread(decimals))))
+        return text if self.num_seeds is None else f"{text} ({self.num_seeds} seed{'s' * (self.num_seeds > 1)})"
 
 
 @dataclass(frozen=True)
@@ -125,21 +129,22 @@ def _entry(values: Sequence[float]) -> Entry | None:
     known = 100 * np.array([value for value in values if np.isfinite(value)])
     if not known.size:
         return None
-    return Entry(float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else None)
+    deviation = float(known.std(ddof=1)) if known.size > 1 else None
+    return Entry(float(known.mean()), deviation, num_seeds=known.size if known.size < len(values) else None)
 
 
 def _mark_best(
     table: list[list[Entry | None]], j: int, column: Column, contenders: Sequence[int], decimals: int
 ) -> None:
-    """Mark every entry that reads the same as the best one."""
+    """Mark every entry that reads the same as the best one; one of fewer seeds than its row has is no match for it."""
     sign = 1 if column.more_is_better else -1
-    shown = {i: sign * round(entry.mean, decimals) for i in contenders if (entry := table[i][j]) is not None}
+    entries = {i: entry for i in contenders if (entry := table[i][j]) is not None and entry.num_seeds is None}
+    shown = {i: sign * round(entry.mean, decimals) for i, entry in entries.items()}
     if len(shown) < 2:
         return
     for i, value in shown.items():
-        entry = table[i][j]
-        if entry is not None and value == max(shown.values()):
-            table[i][j] = Entry(entry.mean, entry.std, best=True)
+        if value == max(shown.values()):
+            table[i][j] = replace(entries[i], best=True)
 
 
 def _note(group: Sequence[CellResult]) -> str:

@@ -6,14 +6,12 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
@@ -31,7 +29,7 @@ from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.streams import protocols
 from cl.streams.identity import fingerprint
-from cl.system import notices
+from cl.system import memory, notices
 from cl.system.environment import environment
 from cl.system.files import write_json, write_text
 from cl.system.notices import Notices
@@ -63,7 +61,7 @@ class CellRun:
         self.learner.asked_to_stop = lambda: stop.made
         names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
         self.matrix = EvaluationMatrix(names, kinds)
-        self.cost: list[dict[str, float]] = []
+        self.cost: list[dict[str, float | None]] = []
         self.state, self.reason = RUNNING, ""
         self.log_position = 0
         self.training: dict[str, Any] | None = (
@@ -98,8 +96,7 @@ class CellRun:
         learner = self.learner
         if self.training is None:
             learner.begin(experience)
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        memory.reset_peak()
         with _quiet():
             trainer, progress = self._trainer(experience)
             learner.sinks = [self.log.write, self.wandb.write, progress.write] if is_first() else []
@@ -115,13 +112,12 @@ class CellRun:
             {
                 "experience": experience.index,
                 **asdict(learnt.cost),
-                "peak_memory_bytes": _peak_memory(),
+                "peak_memory_bytes": memory.peak(),
                 "stored_bytes": stored_bytes(learner.strategy.state_dict()),
             }
         )
         if is_first():
             self._save(None)
-            self.matrix.save(self.cell.folder / "matrix.json")
             self._write_progress()
             self.wandb.log_row(self.matrix)
             print_row(self.matrix, self.console, self.cell.name)
@@ -210,8 +206,10 @@ class CellRun:
         self._write_progress()
 
     def _write_progress(self) -> None:
-        """The record that a resumed run reads, and metrics for people."""
+        """The scores, metrics for people, and last the record that a resumed run reads: it says how much is there."""
         learnt, folder = self.matrix.num_learnt, self.cell.folder
+        if learnt:
+            self.matrix.save(folder / "matrix.json")
         metrics = summary(self.matrix) if learnt else {}
         write_json(folder / "metrics.json", {"status": self.state, "metrics": metrics, "cost": self.cost})
         State(self.state, learnt, len(self.experiences), self.reason, os.getcwd()).write(folder)
@@ -228,12 +226,6 @@ class CellRun:
             config=asdict(self.cell.config),
             mode=options.mode,
         )
-
-
-def _peak_memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,16 +13,21 @@ from typing import Any, TypeVar
 
 from cl.config import Config, load, to_yaml
 from cl.streams.identity import Identity, changes
+from cl.system import notices
 from cl.system.files import read_json, write_text
-from cl.system.state import FINISHED, LOCK, WAITING, State, holding, is_held, state_of
+from cl.system.state import FILE, FINISHED, LOCK, WAITING, State, holding, is_finished, is_held, state_of
 from cl.system.words import one_of
 from cl.training import checkpoint
 from cl.types import UserError
 
 CONFIG, DATA = "config.yaml", "data.json"
 CELLS = f"*/seed*/{CONFIG}"
-# How a batch is dealt out is no part of the question: by split invariance the answer is the same.
-DEALING = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches")}
+# What is no part of the question. How a batch is dealt out: by split invariance the answer is the same. And what is
+# said and measured on the way.
+DEALING = ("accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches")
+TELLING = ("max_time", "log_every_n_steps", "enable_progress_bar", "profiler", "default_root_dir", "detect_anomaly")
+FREE = {f"trainer.{key}" for key in (*DEALING, *TELLING)} | {"evaluate.batch_size"}
+OF_A_RUN = ("run.overwrite", "run.dir")
 T = TypeVar("T")
 
 
@@ -63,6 +69,12 @@ def cells_in(folder: Path, overrides: Sequence[str] = ()) -> list[Cell]:
 
     Raises `UserError` where there is none.
     """
+    for override in overrides:
+        if (key := override.partition("=")[0]).split(".")[0] in ("seeds", "strategies") or key in OF_A_RUN:
+            raise UserError(
+                f"{override}: cl resume goes on with the cells that are in {folder}, as they were asked for. Use cl "
+                "run with this override, or --only and --seed to choose among these cells"
+            )
     files = [folder / CONFIG] if (folder / CONFIG).is_file() else sorted(folder.glob(CELLS))
     if not files:
         raise UserError(f"{folder}: no run is here (no <strategy>/seed<k>/{CONFIG}): give the folder `cl run` wrote")
@@ -84,7 +96,13 @@ def chosen(cells: Sequence[Cell], strategies: Sequence[str] = (), seeds: Sequenc
     """The cells of these strategies and seeds; of all, where none is named. Raises `UserError` for unknown ones."""
     _check_known("--only", "strategies", strategies, [cell.strategy for cell in cells])
     _check_known("--seed", "seeds", seeds, [cell.seed for cell in cells])
-    return [c for c in cells if (not strategies or c.strategy in strategies) and (not seeds or c.seed in seeds)]
+    found = [c for c in cells if (not strategies or c.strategy in strategies) and (not seeds or c.seed in seeds)]
+    if not found:
+        raise UserError(
+            f"--only {','.join(strategies)} --seed {','.join(map(str, seeds))}: there is no such cell, only "
+            f"{', '.join(cell.name for cell in cells)}"
+        )
+    return found
 
 
 def _check_known(option: str, key: str, asked: Sequence[T], known: Iterable[T]) -> None:
@@ -109,9 +127,11 @@ def usable(path: str) -> Path:
             pass
     except OSError as error:
         raise UserError(f"run.dir: cannot write to {folder}: {error.strerror}. Choose another folder") from error
-    there = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if there and not list(folder.glob(CELLS)):
-        raise UserError(f"run.dir: {folder} holds something that is no run ({there[0]}). Choose another folder")
+    # Folders without a file are those of cells that nothing came of: of a process that was killed, or a full disk.
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not list(folder.glob(CELLS)) and (file := next(files, None)):
+        there = file.relative_to(folder)
+        raise UserError(f"run.dir: {folder} holds something that is no run ({there}). Choose another folder")
     return folder
 
 
@@ -120,10 +140,11 @@ def refuse_other_config(
 ) -> None:
     """Raises `UserError` where a cell of the folder answers another question than these cells.
 
-    `discard`: these cells will start anew. `may_change`: an unfinished one of them may go on with other options of
-    training than it began with; what is different is warned of.
+    `discard`: these cells will start anew. `may_change`: unfinished ones may go on with other options of training than
+    they began with (`ask_for` notes that); of cells beside them that have other ones is warned.
     """
     ours = {cell.folder.resolve(): cell for cell in cells}
+    goes_on = may_change and not all(is_finished(cell.folder) for cell in cells)
     for file in sorted(folder.glob(CELLS)):
         there, cell = file.parent, ours.get(file.parent.resolve())
         state = state_of(there)
@@ -134,19 +155,31 @@ def refuse_other_config(
                 f"{there} was run by an earlier edition, which this one cannot go on with (`cl report` reads it): "
                 "choose another run.dir, or delete it"
             )
-        changed = differences(asdict(load(file)), asdict((cell or cells[0]).config))
-        free = ("run", "wandb") if cell else ("run", "wandb", "strategies", "seeds")
-        changed = [key for key in changed if key.split(".")[0] not in free and key not in DEALING]
+        changed = _changed(file, cell or cells[0], () if cell else ("strategies", "seeds"))
         training = all(key.split(".")[0] in ("training", "trainer") for key in changed)
         if not changed:
             continue
-        if may_change and cell and training and not (state and state.name == FINISHED):
-            warn(f"{cell.name} goes on with another configuration than it began with ({', '.join(changed)} differ)")
+        if goes_on and training:
+            if not cell or (state and state.name == FINISHED):
+                warn(f"{there} is of another configuration ({'; '.join(changed.values())}): the table compares them")
             continue
         raise UserError(
             f"{there} holds a run with another configuration ({', '.join(changed)} differ): choose another "
             f"run.dir, or {'discard it with run.overwrite=true' if cell else 'delete it'}"
         )
+
+
+def _changed(file: Path, cell: Cell, leave_out: Iterable[str] = ()) -> dict[str, str]:
+    """The keys of the question by which a cell differs from what a file says, each as `key: before → now`."""
+    free, (before, now) = {"run", "wandb", *leave_out}, (asdict(load(file)), asdict(cell.config))
+    found = (key for key in differences(before, now) if key.split(".")[0] not in free and key not in FREE)
+    return {key: f"{key}: {_at(before, key)} → {_at(now, key)}" for key in found}
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
 def refuse_other_data(folder: Path, now: Sequence[Identity], encoded: str, discarded: Iterable[Cell]) -> None:
@@ -185,23 +218,37 @@ def discard(cells: Sequence[Cell]) -> list[str]:
         for cell in started:
             if state := state_of(cell.folder):
                 gone.append(f"{cell.name} (learnt {state.num_learnt}/{state.num_experiences})")
-            for path in cell.folder.iterdir():
-                if path.name != LOCK:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            # Checkpoints first, and what they were asked for last: nobody may go on with them under another question.
+            paths = [path for path in cell.folder.iterdir() if path.name != LOCK]
+            for path in sorted(paths, key=lambda path: (path.name in (CONFIG, FILE), path.name != checkpoint.FOLDER)):
+                _empty(path) if path.is_dir() else path.unlink()
         return gone
 
 
-def ask_for(cells: Sequence[Cell]) -> None:
-    """Notes cells that are new to their run folder, so that `cl resume` knows of them."""
+def ask_for(cells: Sequence[Cell], warn: Callable[[str], None]) -> None:
+    """Notes in the run folder what is asked for, so that `cl resume` knows of it: cells that are new there, and other
+    options of cells that go on, of which `warn` is told and which their warnings keep.
+    """
     for cell in cells:
         try:
             cell.folder.mkdir(parents=True, exist_ok=True)
+            with holding(cell.folder) as mine:
+                if mine:
+                    _note(cell, warn)
         except OSError as error:
             raise UserError(f"{cell.folder}: cannot write there: {error.strerror}. Choose another run.dir") from error
-        with holding(cell.folder) as mine:
-            if mine and state_of(cell.folder) in (None, State(WAITING)):
-                write_text(cell.folder / CONFIG, to_yaml(cell.config))
-                State(WAITING).write(cell.folder)
+
+
+def _note(cell: Cell, warn: Callable[[str], None]) -> None:
+    state, file = state_of(cell.folder), cell.folder / CONFIG
+    if state is None or state.name == WAITING:
+        write_text(file, to_yaml(cell.config))
+        State(WAITING, started_in=os.getcwd()).write(cell.folder)
+    elif state.name != FINISHED and (changed := _changed(file, cell)):
+        told = f"{cell.name} goes on with another configuration than it began with: {'; '.join(changed.values())}"
+        warn(told)
+        notices.keep(cell.folder, [told])
+        write_text(file, to_yaml(cell.config))
 
 
 # ------------------------------------------------------------------------------------- looking and cleaning
@@ -233,9 +280,30 @@ def clean(folder: Path) -> int:
     freed = 0
     for entry in entries(folder):
         if entry.state.name == FINISHED and not is_held(entry.cell.folder):
+            kept = entry.cell.folder / checkpoint.FOLDER
+            try:
+                _empty(kept)
+            except OSError as error:
+                raise UserError(f"{kept}: cannot be deleted: {error.strerror}") from error
             freed += entry.checkpoint_bytes
-            shutil.rmtree(entry.cell.folder / checkpoint.FOLDER, ignore_errors=True)
     return freed
+
+
+def is_behind(folder: Path) -> bool:
+    """Whether some cell has got on since the report of its run folder was written, or there is none."""
+    report = folder / "report.html"
+    states = [file.stat().st_mtime for file in folder.glob(f"*/seed*/{FILE}")]
+    return not report.exists() or report.stat().st_mtime < max(states, default=0.0)
+
+
+def _empty(folder: Path) -> None:
+    """Deletes a folder; of one that lies elsewhere, behind a link, what is in it."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not folder.is_symlink():
+        folder.rmdir()
 
 
 def _size(folder: Path) -> int:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from rich.console import Console
 
 from cl.config import Config, completed, to_yaml
@@ -31,6 +30,7 @@ from cl.runs.folder import (
     cells_of,
     chosen,
     discard,
+    is_behind,
     refuse_other_config,
     refuse_other_data,
     usable,
@@ -109,9 +109,10 @@ def _run(grid: Grid) -> None:
         if is_first():
             refuse_other_config(grid.folder, grid.cells, grid.discards, grid.may_change, log.warning)
         todo = [cell for cell in grid.cells if grid.discards or not is_finished(cell.folder)]
-        if not todo and ((grid.folder / "report.html").exists() or not grid.compares):
+        if not todo:
             say(console, f"{grid.folder}: every cell is finished; nothing to do")
-            return
+            if not (grid.compares and is_first() and is_behind(grid.folder)):
+                return
         try:
             failed = _train(grid, todo, console, notices) if todo else []
         except (Stopped, KeyboardInterrupt) as stop:
@@ -135,12 +136,17 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
     launched = "LOCAL_RANK" in os.environ
     # Processes that failed once cannot be used again: of several cells of several ranks, each gets a group of its own.
     apart = not launched and num_processes(config.trainer) > 1 and len(todo) > 1
+    if apart and grid.stream is not None:
+        raise UserError(
+            "a stream made in Python cannot be handed to several processes for several cells: run them one by one "
+            "(only=[…], seeds=[…]), or name a function that makes it as stream.scenario"
+        )
     prepared = prepare(config, grid.stream)
     if is_first():
         refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
         if grid.discards and (gone := discard(todo)):
             say(console, f"discarded: {', '.join(gone)}")
-        ask_for(todo)
+        ask_for(todo, log.warning)
     return _run_apart(todo, console) if apart else _run_here(todo, prepared, grid.discards, console, notices)
 
 
@@ -222,8 +228,7 @@ def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
 
 
 def _compare(folder: Path, console: Console) -> None:
-    with FileLock(folder / ".report.lock"):  # several processes may come to the end of a grid at once
-        found = load_cells([folder])
-        report = write_report(found, folder)
+    found = load_cells([folder])
+    report = write_report(found, folder)
     print_comparison(found, console)
     say(console, f"report: {report}")

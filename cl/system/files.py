@@ -23,11 +23,16 @@ def write_text(path: Path, text: str) -> None:
 
     What UTF-8 cannot say, such as half a surrogate pair in a folder's name, is escaped.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` such that a crash leaves the old file or the new one, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # two processes may write one file at once
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # the rename must not reach the disk before the text does
         os.replace(temporary, path)

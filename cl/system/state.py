@@ -6,6 +6,8 @@ A cell is a folder `<run>/<strategy>/seed<k>`. The system lets go of a lock howe
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -58,13 +60,18 @@ def is_finished(cell: Path) -> bool:
 
 @contextmanager
 def holding(cell: Path) -> Iterator[bool]:
-    """Holds the lock of a cell; False where another process does. The folder must exist."""
+    """Holds the lock of a cell; False where another process does. The folder must exist.
+
+    Raises `UserError` where this user may not write.
+    """
     lock = FileLock(cell / LOCK, timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout:
         yield False
         return
+    except PermissionError as error:
+        raise UserError(f"{cell}: you cannot write there: the run is somebody else's") from error
     try:
         yield True
     finally:
@@ -72,6 +79,15 @@ def holding(cell: Path) -> Iterator[bool]:
 
 
 def is_held(cell: Path) -> bool:
-    """Whether a live process works on a cell."""
-    with holding(cell) as mine:
-        return not mine
+    """Whether a live process works on a cell. To look needs no right to write."""
+    try:
+        file = os.open(cell / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -114,7 +114,7 @@ class Checkpointer(AfterStep):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         trainer.precision_plugin.load_state_dict(self.training["precision"])
-        if self.best is not None:
+        if self.best is not None and self.training["best"] is not None:  # None: nobody chose by epochs then
             self.best.load_state_dict(self.training["best"])
 
     def after_step(self, trainer: Trainer, learner: Learner) -> None:

@@ -177,6 +177,8 @@ class Learner(LightningModule):
             start=self.num_steps,
             shuffle=options.shuffle,
         )
+        if self.num_steps >= self.plan.num_steps:
+            self._refuse_plan()
         return self.plan
 
     @property
@@ -351,6 +353,14 @@ class Learner(LightningModule):
             torch.cuda.synchronize(self.device)
         before, self._clock = self._clock, time.perf_counter()
         return self._clock - before
+
+    def _refuse_plan(self) -> None:
+        plan, name = self.plan, f"experience {self.experience.index} ({self.experience.name})"
+        raise UserError(
+            f"{name} has taken {self.num_steps} steps already, and with the options of now it has {plan.num_steps} in "
+            f"all: give at least trainer.max_epochs={self.num_steps // plan.steps_per_epoch + 1}, and no smaller "
+            "trainer.max_steps"
+        )
 
     def _diverged(self, terms: dict[str, Tensor]) -> None:
         bad = [f"{name} = {term.item()}" for name, term in terms.items() if not math.isfinite(term.item())]

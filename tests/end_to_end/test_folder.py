@@ -341,7 +341,7 @@ def test_warnings_stay_in_the_folder_and_in_the_report(cl_command: Run, corpora:
     (corpora / "test.tsv").write_text("a good one\tyes\nbad film 1\tno\n")
     code, output = cl_command("run", "mine.yaml", "run.dir=out", "training.batch_size=4")
     assert code == 0
-    said = "1 of 2 test examples of a in train"
+    said = "the same inputs stand in two splits: 2 of 2 test examples of shop in valid"
     assert output.count(said) == 1
     assert said in (corpora / "out" / "finetune" / "seed0" / "warnings.txt").read_text()
     from cl.reporting.cells import load_cells
