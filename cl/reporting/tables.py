@@ -65,9 +65,13 @@ class Entry:
         return "" if self.std is None else f"{self.std:.{decimals}f}"
 
     def text(self, decimals: int, plus_minus: str = " ± ") -> str:
-        """Both: `81.2 ± 0.4`; of two seeds among more, `81.2 ± 0.4 (2 seeds)`."""
-        text = plus_minus.join(filter(None, (self.value(decimals), self.spread(decimals))))
-        return text if self.num_seeds is None else f"{text} ({self.num_seeds} seed{'s' * (self.num_seeds > 1)})"
+        """Both: `81.2 ± 0.4`."""
+        return plus_minus.join(filter(None, (self.value(decimals), self.spread(decimals))))
+
+    @property
+    def seeds(self) -> str:
+        """` (2 seeds)` where others of its row have more."""
+        return "" if self.num_seeds is None else f" ({self.num_seeds} seed{'s' * (self.num_seeds > 1)})"
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def to_latex(table: Table) -> str:
         if entry is None:
             return "--"
         text = entry.text(table.decimals, r" \pm ").replace("−", "-")
-        return rf"$\mathbf{{{text}}}$" if entry.best else f"${text}$"
+        return (rf"$\mathbf{{{text}}}$" if entry.best else f"${text}$") + entry.seeds
 
     arrows = [rf"$\{'uparrow' if column.more_is_better else 'downarrow'}$" for column in table.columns]
     heads = [f"{column.heading} {arrow}" for column, arrow in zip(table.columns, arrows, strict=True)]
@@ -205,7 +209,7 @@ def to_latex(table: Table) -> str:
 
 
 def _shown(entry: Entry | None, table: Table) -> str:
-    return "–" if entry is None else entry.text(table.decimals)
+    return "–" if entry is None else entry.text(table.decimals) + entry.seeds
 
 
 def _seeds(row: StrategyRow) -> str:

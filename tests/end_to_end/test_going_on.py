@@ -12,6 +12,7 @@ import pytest
 
 import cl.runs.cell
 import cl.runs.folder
+import cl.runs.grid
 from cl.cli import _as_it_began
 from cl.config import load
 from cl.evaluation.matrix import EvaluationMatrix
@@ -219,6 +220,10 @@ def test_other_ranks_are_started_with_the_same_command(
     assert _as_it_began(Path("../out"), chosen) == folder / "out"
     assert Path.cwd() == folder
     assert Path(sys.argv[0]).samefile(folder / "program") and Path(sys.argv[0]).is_absolute()
+    assert sys.argv[1:] == ["resume", str(folder / "out"), *chosen]
+    monkeypatch.chdir(folder / "sub")
+    monkeypatch.setattr(cl.runs.grid, "resume", lambda *args, **choice: None)
+    assert cl_command("resume", "../out", *chosen)[0] == 0
     assert sys.argv[1:] == ["resume", str(folder / "out"), *chosen]
 
 

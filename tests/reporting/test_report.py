@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -9,11 +10,11 @@ from fake_cells import write_cell, write_grid
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import load_cells
-from cl.reporting.charts import cell_styles, stream_charts
+from cl.reporting.charts import _first, cell_styles, stream_charts
 from cl.reporting.cost import cost_chart
 from cl.reporting.figures import panel_svg, save
 from cl.reporting.heatmap import _squares, heat_maps, matrix_chart
-from cl.reporting.report import write_report
+from cl.reporting.report import CHARTS, write_report
 from cl.reporting.theme import DARK, LIGHT
 from cl.types import UserError
 
@@ -75,6 +76,36 @@ def test_comparison_with_unfinished_runs(tmp_path):
     charts = ("average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost")
     assert names == {f"{chart}{ending}" for chart in charts for ending in (".svg", ".png", "-dark.svg")}
     assert (out / "table.md").is_file() and (out / "table.tex").is_file()
+
+
+def test_figures_of_an_earlier_report_do_not_stay(tmp_path):
+    """A figure of what is no longer there would be taken for one of this run; files of others are left alone."""
+    out = tmp_path / "out"
+    write_cell(tmp_path / "ner", "ewc", 0, names=("person", "location"), kind="token")
+    write_report(load_cells([tmp_path / "ner"]), out)
+    (out / "figures" / "mine.svg").write_text("mine")
+    before = {path.name for path in (out / "figures").iterdir()}
+    write_cell(tmp_path / "texts", "ewc", 0)
+    write_report(load_cells([tmp_path / "texts"]), out)
+    after = {path.name for path in (out / "figures").iterdir()}
+    assert before - after == {f"entity-types{ending}" for ending in (".svg", ".png", "-dark.svg")}
+    assert "mine.svg" in after
+    drawn = [chart.name for chart in stream_charts(load_cells([tmp_path / "ner"]))]
+    assert {*drawn, "matrices", "losses", "cost"} <= CHARTS and len(CHARTS) == len(drawn) + 3
+
+
+def test_a_run_that_failed_early_does_not_move_types_forward():
+    """What it never measured came first for nobody."""
+    lines = {"ewc": np.array([[np.nan, np.nan, 50.0]]), "lwf": np.full((1, 3), np.nan)}
+    assert _first(lines) == 2
+
+
+def test_no_peak_is_drawn_where_none_was_measured(tmp_path):
+    write_cell(tmp_path, "ewc", 0)
+    (cell,) = load_cells([tmp_path])
+    assert [panel.title for panel in cost_chart([cell]).panels][-1] == "Peak memory"
+    without = replace(cell, cost=tuple({**row, "peak_memory_bytes": None} for row in cell.cost))
+    assert [panel.title for panel in cost_chart([without]).panels] == ["Time of a run", "Stored between experiences"]
 
 
 def test_costs_are_means_over_seeds(tmp_path):

@@ -83,6 +83,27 @@ def test_bounds_are_those_of_the_same_grid_and_seed(cells, tmp_path):
     assert "intransigence" not in [column.name for column in comparison(running).columns]
 
 
+def test_a_metric_of_fewer_seeds_says_so_and_is_no_match_for_others(tmp_path):
+    """A bound that has one of three seeds: what stands upon it is of one seed, beside means over three."""
+    for strategy in ("finetune", "ewc"):
+        for seed in range(3):
+            write_cell(tmp_path, strategy, seed)
+    write_cell(tmp_path, "joint", 0)
+    write_cell(tmp_path, "lwf", 0)
+    write_cell(tmp_path, "replay", 0)
+    cells = load_cells([tmp_path])
+    perfect = replace(cells[0].matrix, rows=tuple(tuple({"score": 1.0} for _ in row) for row in cells[0].matrix.rows))
+    table = comparison([replace(c, matrix=perfect) if (c.strategy, c.seed) == ("ewc", 0) else c for c in cells])
+    assert entry(table, "ewc", "average_score").num_seeds is None
+    found = entry(table, "ewc", "intransigence")
+    assert (found.num_seeds, found.std, found.best) == (1, None, False)
+    assert not entry(table, "finetune", "intransigence").best
+    assert entry(table, "lwf", "intransigence").num_seeds is None  # it has one seed in all
+    assert sum(entry(table, name, "intransigence").best for name in ("lwf", "replay")) >= 1
+    assert (found.seeds, Entry(81.234, 0.44, num_seeds=2).seeds) == (" (1 seed)", " (2 seeds)")
+    assert " (1 seed) |" in to_markdown(table) and "$ (1 seed)" in to_latex(table)
+
+
 def test_best_is_neither_a_bound_nor_unfinished(cells):
     table = comparison(cells)
     best = [row.label for row in table.rows if row.entries[0].best]
