@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from cl.plugins.base import Gradients, Tools
-from cl.plugins.maths.algebra import at_least_float32, inner, parameters_of
+from cl.plugins.maths.algebra import add, at_least_float32, gradients_of, inner
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
 
@@ -30,13 +28,10 @@ class AGEM(Remembering):
     def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         if not len(self.buffer):
             return gradients
-        parameters = parameters_of(tools.network)
         loss = tools.forward_on(self.draw(tools, "agem")).mean(lambda kind, output: cross_entropy(output))
-        found = torch.autograd.grad(loss, list(parameters.values()))
-        reference = tools.sum({name: at_least_float32(r) for name, r in zip(parameters, found, strict=True)})
+        found = gradients_of(loss, tools.network)
+        reference = tools.sum({name: at_least_float32(gradient) for name, gradient in found.items()})
         dot = inner(gradients, reference)
         if dot < 0:
-            scale = float(dot / inner(reference, reference))
-            for name, g in gradients.items():
-                g.sub_(reference[name], alpha=scale)
+            add(gradients, reference, -float(dot / inner(reference, reference)))
         return gradients

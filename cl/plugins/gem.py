@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cl.data.dataset import Dataset
 from cl.plugins.base import Gradients, Tools
-from cl.plugins.maths.algebra import inner, parameters_of
+from cl.plugins.maths.algebra import add, gradients_of, inner
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.shared.remembering import Remembering
 
@@ -48,8 +48,7 @@ class GEM(Remembering):
         gram = torch.stack([torch.stack([inner(a, b) for b in every]) for a in every]).double().cpu()
         if (gram[-1, :-1] < 0).any():
             for weight, reference in zip(dual(gram, self.margin).tolist(), references, strict=True):
-                for name, g in gradients.items():
-                    g.add_(reference[name], alpha=weight)
+                add(gradients, reference, weight)
         return gradients
 
     def by_experience(self, tools: Tools) -> list[Dataset]:
@@ -63,9 +62,8 @@ class GEM(Remembering):
 
     def reference(self, tools: Tools, data: Dataset) -> Gradients:
         """The gradient of the mean loss on `data`, by the name of every trained parameter."""
-        parameters = parameters_of(tools.network)
         loss = tools.forward_on(data).mean(lambda kind, output: cross_entropy(output))
-        return tools.sum(dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True)))
+        return tools.sum(gradients_of(loss, tools.network))
 
 
 def dual(gram: Tensor, margin: float) -> Tensor:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from cl.plugins.base import Gradients, Tools
-from cl.plugins.maths.algebra import at_least_float32, copies, embeddings_of, parameters_of
+from cl.plugins.maths.algebra import (
+    Rows,
+    add_product,
+    at_least_float32,
+    copies,
+    embeddings_of,
+    parameters_of,
+    rows_of,
+    set_rows,
+    subtract,
+    zeros_like,
+)
 from cl.plugins.shared.anchored import Anchored
 from cl.types import Experience
 
-Part = tuple[Tensor | None, Tensor, Tensor]  # rows (None: all), their values before the step, their gradient
+Part = tuple[Rows, Tensor, Tensor]  # rows (None: all), their values before the step, their gradient
 
 
 @dataclass
@@ -39,7 +49,7 @@ class SI(Anchored):
 
     def before_experience(self, tools: Tools, experience: Experience) -> None:
         self.start = copies(parameters_of(tools.network))
-        self.path = {name: torch.zeros_like(at_least_float32(p)) for name, p in self.start.items()}
+        self.path = zeros_like(self.start)
 
     def after_backward(self, tools: Tools, gradients: Gradients) -> None:
         now, embeddings = parameters_of(tools.network), embeddings_of(tools.network)
@@ -50,10 +60,7 @@ class SI(Anchored):
         now = parameters_of(tools.network)
         for name, (rows, before, gradient) in self._step.items():
             path = self.path[name] = self.path[name].to(gradient.device)  # a checkpoint brings it on the CPU
-            if rows is None:
-                path.addcmul_(before.sub_(now[name].detach()), gradient)
-            else:
-                path.index_add_(0, rows, (before - now[name].detach()[rows]) * gradient)
+            add_product(path, rows, subtract(before, rows_of(now[name].detach(), rows, before)), gradient)
 
     def after_experience(self, tools: Tools, experience: Experience) -> None:
         now = copies(parameters_of(tools.network))
@@ -73,4 +80,6 @@ def _part(parameter: Tensor, gradient: Tensor, embeds: bool, last: Part | None) 
         return rows, at_least_float32(parameter[rows]), at_least_float32(gradient[rows])
     if last is None:
         return None, at_least_float32(parameter.clone()), at_least_float32(gradient.clone())
-    return None, last[1].copy_(parameter), last[2].copy_(gradient)
+    set_rows(last[1], None, parameter)
+    set_rows(last[2], None, gradient)
+    return last

@@ -25,14 +25,13 @@ from cl.plugins.shared import neighbours as module
 from cl.plugins.shared.neighbours import Neighbours, logits_of, nearest
 from cl.plugins.shared.outside import View
 from cl.plugins.strategy import Strategy
-from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.strategies import build_strategy
 from cl.streams import protocols
 from cl.streams.scenarios import by_class, by_corpus
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner
-from cl.testing.tiny import assert_same, configured, learn, tiny_config, train
+from cl.testing.tiny import assert_same, configured, fresh_learner, learn, tiny_config, train
 from cl.types import Corpus, Examples, UserError
 
 Get = Callable[[str], Prepared]
@@ -302,7 +301,7 @@ def test_what_is_taken_from_the_data_survives_a_restart(ner: Prepared, name: str
     """In the middle of an experience, when `before_experience` is not called again."""
     end = train(ner, config_of(name), num_experiences=2)
     state = end.learner.state()
-    resumed = build_learner(config_of(name), ner, "tested", seed=0)
+    resumed = fresh_learner(config_of(name), ner)
     resumed.restore(state)
     assert_same(resumed.strategy.state_dict(), end.plugins)
     plugin: Any = resumed.strategy.plugins[name]

@@ -16,7 +16,15 @@ from cl.data.collate import collate
 from cl.data.dataset import Dataset
 from cl.models.network import Network
 from cl.plugins.base import Tools
-from cl.plugins.maths.algebra import Tensors, at_least_float32, parameters_of, without_autocast
+from cl.plugins.maths.algebra import (
+    Tensors,
+    add_to_rows,
+    at_least_float32,
+    parameters_of,
+    set_rows,
+    without_autocast,
+    zeros_like,
+)
 
 Value = Callable[[Output], Tensor]
 Add = Callable[[Tensor, Tensor], object]
@@ -62,7 +70,7 @@ def per_example(tools: Tools, data: Dataset, value: Value, add: Add) -> Tensors:
 def by_pass(network: Network, examples: Iterable[Batch], value: Value, add: Add) -> Tensors:
     """One forward and backward pass for each of `examples`, batches of one: the plain definition."""
     parameters = parameters_of(network)
-    totals = {name: torch.zeros_like(at_least_float32(p)) for name, p in parameters.items()}
+    totals = zeros_like(parameters)
     with _evaluating(network):
         for batch in examples:
             gradients = torch.autograd.grad(_total(network, batch, value), list(parameters.values()))
@@ -77,7 +85,7 @@ def by_layer(network: Network, batches: Iterable[Batch], value: Value, add: Add)
     Goodfellow, 2015: Efficient per-example gradient computations. A layer may be called several times in a pass.
     """
     parameters = parameters_of(network)
-    totals = {name: torch.zeros_like(at_least_float32(p)) for name, p in parameters.items()}
+    totals = zeros_like(parameters)
     name_of = {id(p): name for name, p in parameters.items()}
     layers = {
         layer: {n: name_of[id(p)] for n, p in layer.named_parameters(recurse=False) if id(p) in name_of}
@@ -110,12 +118,13 @@ def _add(add: Add, totals: Tensors, calls: Sequence[Call]) -> None:
     if isinstance(layer, nn.Embedding):
         ids, inverse = torch.unique(torch.cat([x.flatten() for _, x, _ in calls]), return_inverse=True)
         every = at_least_float32(torch.cat([g.flatten(0, -2) for *_, g in calls]))
-        gradient = every.new_zeros(len(ids), every.shape[1]).index_add_(0, inverse, every)
+        gradient = every.new_zeros(len(ids), every.shape[1])
+        add_to_rows(gradient, inverse, every)
         if layer.padding_idx is not None:
             gradient[ids == layer.padding_idx] = 0.0
         total = totals["weight"][ids]
         add(total, gradient)
-        totals["weight"][ids] = total
+        set_rows(totals["weight"], ids, total)
         return
     of_calls = [_gradients(call, list(totals)) for call in calls]
     for name, total in totals.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-Tensors = dict[str, Tensor]
+from cl.plugins.maths.algebra import Rows, Tensors, add_to_rows, rows_of, set_rows
 
 
 @dataclass
@@ -61,10 +61,7 @@ class Quadratic:
                 slope = distance * a
                 values.append(torch.dot(slope.flatten(), distance.flatten()))
                 slope.mul_(2 * factor)  # not as `alpha`, which refuses what float32 cannot hold
-                if name in self.rows:
-                    gradients[name].index_add_(0, self.rows[name], slope.to(gradients[name].dtype))
-                else:
-                    _first_rows(gradients[name], a).add_(slope)
+                add_to_rows(gradients[name], self.rows.get(name), slope)
             return factor * (torch.stack(values).sum() + self.constant)
 
     def whole(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,14 +70,12 @@ class Quadratic:
             return torch.zeros_like(like), torch.zeros_like(like)
         kept = self.curvature[name].to(like.device), self.centre[name].to(like.device)
         whole = torch.zeros_like(like, dtype=kept[0].dtype), torch.zeros_like(like, dtype=kept[1].dtype)
+        rows = self.rows[name].to(like.device) if name in self.rows else None
         for state, of_rows in zip(whole, kept, strict=True):
-            if name in self.rows:
-                state[self.rows[name].to(like.device)] = of_rows
-            else:
-                _first_rows(state, of_rows).copy_(of_rows)
+            set_rows(state, rows, of_rows)
         return whole
 
-    def _beside(self, name: str, f: Tensor, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
+    def _beside(self, name: str, f: Tensor, x: Tensor) -> tuple[Rows, Tensor, Tensor, Tensor, Tensor]:
         """A new curvature, a new centre, A and μ, all in the same rows; None for all rows."""
         if f.ndim < 2 or (name in self.curvature and name not in self.rows):
             return None, f, x, *self.whole(name, x)
@@ -93,10 +88,11 @@ class Quadratic:
         a, m = torch.zeros_like(f[rows]), torch.zeros_like(x[rows])
         if name in self.rows:
             place = torch.searchsorted(rows, self.rows[name].to(rows.device))
-            a[place], m[place] = self.curvature[name].to(a), self.centre[name].to(m)
+            set_rows(a, place, self.curvature[name].to(a))
+            set_rows(m, place, self.centre[name].to(m))
         return rows, f[rows], x[rows], a, m
 
-    def _keep(self, name: str, rows: Tensor | None, curvature: Tensor, centre: Tensor) -> None:
+    def _keep(self, name: str, rows: Rows, curvature: Tensor, centre: Tensor) -> None:
         self.rows.pop(name, None)
         if rows is not None:
             self.rows[name] = rows
@@ -113,9 +109,5 @@ class Quadratic:
                 if name in state:
                     state[name] = state[name].to(p.device)
             a, m = self.curvature[name], self.centre[name]
-            held = p[self.rows[name]] if name in self.rows else _first_rows(p, a)
+            held = rows_of(p, self.rows.get(name), a)
             yield name, held.to(a.dtype), a, m.to(a.dtype)
-
-
-def _first_rows(tensor: Tensor, like: Tensor) -> Tensor:
-    return tensor if tensor.shape == like.shape else tensor[: len(like)]

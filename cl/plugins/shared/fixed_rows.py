@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from cl.plugins.base import Gradients, Plugin, Tools
+from cl.plugins.maths.algebra import set_rows
 from cl.types import Experience
 
 
@@ -29,7 +30,7 @@ class FixedRows(Plugin):
 
     def after_step(self, tools: Tools) -> None:
         for parameter, rows in self._fixed:
-            parameter.data[: len(rows)] = rows
+            set_rows(parameter.data, None, rows)
 
 
 def _old_rows(tools: Tools, experience: Experience) -> list[tuple[nn.Parameter, int]]:
