@@ -31,9 +31,13 @@ def take_back(network: Network, state: Snapshot) -> None:
 
 
 def base_hash(network: Network) -> str:
-    """A hash of the weights that never trained: what a snapshot stands upon. Empty where there are none."""
+    """A hash of the weights that never trained: what a snapshot stands upon. Empty where there are none.
+
+    Without those that nothing depends on, such as a pooler's, which may be random.
+    """
     content = hashlib.sha256()
-    base = network.base()
+    unused = {f"backbone.model.{name}" for name in network.backbone.facts.unused}
+    base = {name: parameter for name, parameter in network.base().items() if name not in unused}
     for name, parameter in sorted(base.items()):
         content.update(name.encode())
         content.update(parameter.detach().cpu().contiguous().float().numpy().tobytes())

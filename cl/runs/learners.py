@@ -14,7 +14,7 @@ from cl.config import Config
 from cl.config.trainer import for_lightning
 from cl.data.sampler import derive_seed
 from cl.models.network import Network
-from cl.runs.networks import build_backbone
+from cl.runs.networks import fresh_backbone
 from cl.runs.prepare import Prepared
 from cl.runs.strategies import build_strategy
 from cl.training.learner import Learner
@@ -24,9 +24,9 @@ from cl.types import UserError
 def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
-    loaded, _ = build_backbone(config.network, prepared.stream, prepared.tokenizer, tried=True)
+    own = fresh_backbone(config.network, prepared.backbone, prepared.tokenizer)
     dropout = 0.1 if config.network.dropout is None else config.network.dropout
-    network = Network(loaded, config.network.pooling, dropout, config.network.head)
+    network = Network(own, config.network.pooling, dropout, config.network.head)
     return Learner(
         network,
         build_strategy(config.strategies[strategy], strategy),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -12,23 +13,29 @@ from cl.models.trial import longest_input
 from cl.types import Experience, UserError
 
 
-def build_backbone(
-    config: NetworkConfig, stream: Iterable[Experience], tokenizer: Any = None, *, tried: bool = False
-) -> tuple[backbone.Backbone, Any]:
-    """The backbone and its tokenizer: for `scratch` the one given, if any, or one of the stream's words.
+def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple[backbone.Backbone, Any]:
+    """The backbone and its tokenizer, which for `scratch` is one of the stream's words: once a run.
 
-    `tried`: it is known that it takes `max_length` tokens; otherwise `UserError` where it does not.
+    Raises `UserError` where it does not take `max_length` tokens.
     """
     if config.backbone == "scratch":
-        if tokenizer is None:
-            tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
+        tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
         return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout), tokenizer
     loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
-    if not tried and (longest := longest_input(loaded, config.max_length)) < config.max_length:
+    if (longest := longest_input(loaded, config.max_length)) < config.max_length:
         raise UserError(
             f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most: lower it"
         )
     return loaded, tokenizer
+
+
+def fresh_backbone(config: NetworkConfig, prepared: backbone.Backbone, tokenizer: Any) -> backbone.Backbone:
+    """A backbone for one cell: of the run's loaded one a copy, of `scratch` one with weights of its own (torch's global
+    generator).
+    """
+    if config.backbone == "scratch":
+        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout, prepared.facts)
+    return copy.deepcopy(prepared)
 
 
 def _training_words(stream: Iterable[Experience]) -> Counter[str]:

@@ -12,7 +12,7 @@ from cl.config import Config, NetworkConfig
 from cl.data.dataset import Store
 from cl.data.encode import Encoder
 from cl.evaluation.evaluator import Evaluator
-from cl.models import backbone
+from cl.models.backbone import Backbone
 from cl.models.trial import sees_padding
 from cl.runs.networks import build_backbone
 from cl.runs.streams import build_stream
@@ -24,13 +24,15 @@ from cl.types import Experience, UserError
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all cells of a grid share: the stream, read and encoded once, its tokenizer; and what to warn of.
+    """What all cells of a grid share: the stream, read and encoded once, the backbone as it was loaded, its tokenizer;
+    and what to warn of.
 
     `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
     """
 
     stream: Stream
     evaluator: Evaluator
+    backbone: Backbone
     warnings: list[str]
     tokenizer: Any
     identity: list[Identity]
@@ -48,7 +50,8 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
-    return Prepared(stream, Evaluator(stream.experiences, store), warnings, tokenizer, identity, store.fingerprint())
+    evaluator = Evaluator(stream.experiences, store)
+    return Prepared(stream, evaluator, loaded, warnings, tokenizer, identity, store.fingerprint())
 
 
 def as_scored(config: Config, stream: Stream) -> Stream:
@@ -59,7 +62,7 @@ def as_scored(config: Config, stream: Stream) -> Stream:
 
 
 def encode(
-    config: NetworkConfig, experiences: Sequence[Experience], loaded: backbone.Backbone, tokenizer: Any
+    config: NetworkConfig, experiences: Sequence[Experience], loaded: Backbone, tokenizer: Any
 ) -> tuple[Store, list[str]]:
     """What the network will see of a stream, and what to warn of there."""
     encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow)

@@ -93,7 +93,7 @@ class Scored:
         self.scores, self.num_steps, self.recorded = iter(scores), 1, []
         self.plan = type("Plan", (), {"steps_per_epoch": 1})
         self.experience = type("Experience", (), {"index": 0})
-        self.network = type("Network", (), {"state_dict": dict})
+        self.network = type("Network", (), {"state_dict": staticmethod(dict), "base": staticmethod(dict)})
         self.ends_epoch = True
         self.tools = type("Tools", (), {"record": self.recorded.append})
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from cl.data.collate import collate
 from cl.models import backbone
 from cl.models.network import MASKED, pool
+from cl.models.options import Scratch
 from cl.models.readouts import Linear
 from cl.models.snapshot import frozen_copy, restored_copy
 from cl.runs.learners import build_learner
@@ -115,7 +116,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def saved(folder: Path) -> dict[str, torch.Tensor]:
     """A backbone in that folder, and its weights."""
     tokenizer = backbone.word_pieces(["some text"], 50)
-    backbone.scratch(backbone.Scratch(hidden=16, layers=1, heads=2), tokenizer, 24).model.save_pretrained(folder)
+    backbone.scratch(Scratch(hidden=16, layers=1, heads=2), tokenizer, 24).model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return load_file(folder / "model.safetensors")
 

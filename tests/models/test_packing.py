@@ -10,8 +10,7 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
-from cl.models import backbone
-from cl.models.backbone import Backbone
+from cl.models.backbone import Backbone, encoder
 from cl.runs.prepare import prepare
 from cl.testing.tiny import configured
 
@@ -113,5 +112,5 @@ def test_what_watches_layers_sees_examples() -> None:
 def test_a_run_says_that_it_cannot_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     config = configured("mixed", {})
     assert not [w for w in prepare(config).warnings if "pack" in w]
-    monkeypatch.setattr(backbone, "first_position", lambda model: None)
+    monkeypatch.setattr(encoder, "first_position", lambda model: None)
     assert any("scratch cannot pack batches" in w for w in prepare(config).warnings)

@@ -1,0 +1,74 @@
+"""From a hub id or a folder to an encoder and its tokenizer."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from cl.models.backbone.encoder import Backbone
+from cl.types import UserError
+
+disable_progress_bar()  # type: ignore[no-untyped-call]  # also where nobody watches
+# What the configs of encoder families call their dropout rates.
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "hidden_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+
+
+def load(name: str, dropout: float | None = None, trust_remote_code: bool = False) -> tuple[Backbone, Any]:
+    """The encoder and fast tokenizer of a hub id or a local folder.
+
+    `dropout` replaces every dropout rate of its config; None keeps them.
+    """
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        if dropout is not None:
+            for key in DROPOUTS:
+                if isinstance(getattr(config, key, None), float | int):
+                    setattr(config, key, dropout)
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, add_prefix_space=True, **options)
+        model, loading = AutoModel.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        place = (
+            f"the folder {name}" if os.path.isdir(name) else f"{name!r} (no such folder here, so taken for a hub id)"
+        )
+        raise UserError(
+            f"network.backbone: {place} does not load as a transformers model and tokenizer: "
+            f"{_first_line(error).rstrip('.')}. Name a folder with config.json, weights and tokenizer files, a hub "
+            "id that can be reached, or 'scratch'."
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
+    try:
+        backbone = Backbone(model)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"network.backbone: {name}, a {type(model).__name__}, is no encoder of single texts: it gives no hidden "
+            f"states for token ids and their mask ({_first_line(error)}). Use another backbone"
+        ) from error
+    parameters = dict(model.named_parameters())
+    # Of a head or a pooler that nothing here reads, weights may be missing.
+    if missing := [key for key in loading["missing_keys"] if key in parameters and parameters[key].requires_grad]:
+        raise UserError(
+            f"network.backbone: the files of {name} lack {len(missing)} weights of a {type(model).__name__}, such as "
+            f"{sorted(missing)[0]}: they would be random. Name a folder with all of them, or correct its config.json"
+        )
+    return backbone, tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
