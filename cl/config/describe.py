@@ -59,14 +59,14 @@ def meanings(cls: type) -> dict[str, str]:
 
 
 def _keys(cls: type, prefix: str) -> Iterator[Key]:
-    told, types = meanings(cls), get_type_hints(cls)
+    texts, types = meanings(cls), get_type_hints(cls)
     for f in fields(cls):
         name, kind = prefix + f.name, types[f.name]
         if is_dataclass(kind):
             assert isinstance(kind, type)
             yield from _keys(kind, f"{name}.")
             continue
-        yield Key(name, _type(kind), _default(f), _range(name), told.get(f.name, ""))
+        yield Key(name, _type(kind), _default(f), _range(name), texts.get(f.name, ""))
         if name == "trainer":
             yield from _of_trainer()
 

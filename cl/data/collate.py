@@ -30,8 +30,8 @@ def collate(
 ) -> Batch:
     """All of `data` as one batch, padded to its longest example.
 
-    `learnt`: the experience up to which the heads have grown. `training`: an old example's `O` leaves out the
-    entity types that its labels never told of. `counts`: of the global batch (default: of this one).
+    `learnt`: the experience up to which the heads have grown. `training`: an old example's `O` says
+    nothing of entity types that it had no labels for. `counts`: of the global batch (default: of this one).
     `placeholder`: the examples pass through the network and have no target, so that a rank whose share of the
     global batch is empty still takes part.
     """
@@ -115,5 +115,5 @@ def _candidates(data: Dataset, kind: Kind, rows: Tensor, labels: Tensor, learnt:
     candidates: Tensor = (columns >= first) & (columns < end)
     if old.any():
         outside = labels == 0  # O arrives first in a head that experiences share
-        candidates &= views.told[view, :width] | ~(old[rows] & outside)[:, None]
+        candidates &= views.labelled[view, :width] | ~(old[rows] & outside)[:, None]
     return candidates

@@ -28,8 +28,8 @@ class Store:
     which text a row is of. Training, buffers and batches know rows alone, and call them examples; scores are of texts.
     `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `views`: what of these labels may be seen
-    in which experience. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown`, `apart`
-    `[texts]`: as in `Encoded`.
+    in which experience. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown` and
+    `word_by_word` `[texts]`: as in `Encoded`.
     """
 
     ids: Tensor
@@ -45,7 +45,7 @@ class Store:
     num_tokens: Tensor
     cut: Tensor
     unknown: Tensor
-    apart: Tensor
+    word_by_word: Tensor
 
     @classmethod
     def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
@@ -80,7 +80,7 @@ class Store:
             num_tokens=_cat([e.num_tokens for e in encodings]),
             cut=_cat([e.cut for e in encodings]),
             unknown=_cat([e.unknown for e in encodings]),
-            apart=_cat([e.apart for e in encodings]),
+            word_by_word=_cat([e.word_by_word for e in encodings]),
         )
 
     def warnings(self) -> list[str]:
@@ -99,10 +99,10 @@ class Store:
                 "which stands for words that this vocabulary has not: to the network they are all alike (the table of "
                 "`cl check` and of the report shows which experience's)"
             )
-        if num_apart := int(self.apart.sum()):
+        if num_sentences := int(self.word_by_word.sum()):
             found.append(
-                f"{num_apart} sentences are not encoded as running text is: this tokenizer makes one token of several "
-                "words there, and each word needs a token of its own to be labelled"
+                f"{num_sentences} sentences are not encoded as running text is: this tokenizer makes one token of "
+                "several words there, and each word needs a token of its own to be labelled"
             )
         return found
 

@@ -37,8 +37,8 @@ class Encoded:
 
     Of each text, `[texts]`: `num_tokens`, how many it has in all, however long it is; `cut`, whether its end was cut
     off (of a sentence: whole words of it); `unknown`, how many of its tokens in these rows are the unknown token, which
-    stands for what the vocabulary has not; `apart`, whether its words are encoded otherwise than in running text, where
-    this tokenizer would make one token of several words.
+    stands for what the vocabulary has not; `word_by_word`, whether its words are encoded one by one, otherwise than in
+    running text, where this tokenizer would make one token of several words.
     """
 
     ids: Ints
@@ -49,7 +49,7 @@ class Encoded:
     num_tokens: Ints
     cut: NDArray[np.bool_]
     unknown: Ints
-    apart: NDArray[np.bool_]
+    word_by_word: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -67,7 +67,7 @@ class _Text:
     ids: list[int]
     starts: list[int]
     special: Sequence[int]  # 1 for a token that the tokenizer adds at the beginning or the end
-    apart: bool = False
+    word_by_word: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Encoder:
             num_tokens=np.array([len(text.ids) for text in texts], dtype=np.int32),
             cut=np.array([self._cuts(text, kind) for text in texts], dtype=np.bool_),
             unknown=np.array([self._num_unknown(text) for text in texts], dtype=np.int32),
-            apart=np.array([text.apart for text in texts], dtype=np.bool_),
+            word_by_word=np.array([text.word_by_word for text in texts], dtype=np.bool_),
         )
 
     # -------------------------------------------------------------------------------- from a text to its tokens
@@ -170,10 +170,10 @@ class Encoder:
         `split`: its words encoded one by one, which most tokenizers do as in running text; `joined`: the running text.
         """
         lost = {word for word, start in enumerate(_by_word(split, len(words))) if start < 0}
-        odd = {word for word, text in enumerate(words) if word in lost or not text.strip()}
-        if not odd:
+        unusual = {word for word, text in enumerate(words) if word in lost or not text.strip()}
+        if not unusual:
             return self._form(words, split, joined, _fits(words, split, joined))
-        ordinary = [word for number, word in enumerate(words) if number not in odd]
+        ordinary = [word for number, word in enumerate(words) if number not in unusual]
         fits = _fits(ordinary, *self._both(ordinary))
         words = [self._unknown(word) if number in lost else word for number, word in enumerate(words)]
         return self._form(words, *self._both(words), fits)
@@ -186,7 +186,7 @@ class Encoder:
         if -1 not in starts and len(set(starts)) == len(starts):
             return _Text(joined.ids, starts, joined.special_tokens_mask)
         (spaced,) = self._split([[*words[:1], *(f" {word}" for word in words[1:])]])
-        return _Text(spaced.ids, _by_word(spaced, len(words)), spaced.special_tokens_mask, apart=True)
+        return _Text(spaced.ids, _by_word(spaced, len(words)), spaced.special_tokens_mask, word_by_word=True)
 
     def _both(self, words: list[str]) -> tuple[Any, Any]:
         return self._split([words])[0], self._joined([words])[0]

@@ -24,15 +24,15 @@ class Views:
     `everything(e)` shows every class that has arrived by then; where an experience's candidates are its own classes
     there is nothing more to show, and its examples keep their own view.
 
-    `columns` int64 `[views, raw labels]`: the head's column of a raw label in a view, `NO_COLUMN` for none. `told` bool
-    `[views, C]`: the columns that the labels of a view tell of; an O leaves open whether a word is of another type.
+    `columns` int64 `[views, raw labels]`: the head's column of a raw label in a view, `NO_COLUMN` for none. `labelled`
+    bool `[views, C]`: the columns that a view has labels for; its O leaves open whether a word is of another type.
     `candidates` int64 `[views, 2]`: the columns (from, to) of which one may be predicted. `classes[e][kind]`: the names
     of the columns once `e` has arrived. `kinds[e]`, `private[e]`: of each experience its kind, and whether its
     candidates are its own classes alone.
     """
 
     columns: Tensor
-    told: Tensor
+    labelled: Tensor
     candidates: Tensor
     classes: tuple[dict[Kind, tuple[str, ...]], ...]
     kinds: tuple[Kind, ...]
@@ -45,17 +45,17 @@ class Views:
         width = max(map(len, classes[-1].values()))
         own = [_columns(raw, {e.kind: dict(zip(e.classes, _places(e, classes[-1]), strict=True))}) for e in experiences]
         everything = [_columns(raw, {kind: _numbered(names) for kind, names in seen.items()}) for seen in classes]
-        told = torch.zeros(2 * len(experiences), width, dtype=torch.bool)
+        labelled = torch.zeros(2 * len(experiences), width, dtype=torch.bool)
         candidates = torch.tensor([[0, width]]).repeat(2 * len(experiences), 1)
         for e in experiences:
             places = _places(e, classes[-1])
-            told[e.index, places] = True
-            told[len(experiences) + e.index, : len(classes[e.index].get("token", ()))] = True
+            labelled[e.index, places] = True
+            labelled[len(experiences) + e.index, : len(classes[e.index].get("token", ()))] = True
             if e.candidates == "own":
                 candidates[e.index] = torch.tensor([places[0], places[-1] + 1])
         return cls(
             columns=torch.tensor(own + everything),
-            told=told,
+            labelled=labelled,
             candidates=candidates,
             classes=classes,
             kinds=tuple(e.kind for e in experiences),

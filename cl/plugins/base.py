@@ -84,8 +84,8 @@ class Plugin:
     Fields are hyper-parameters, and so the config schema. Fields with `init=False` are state: tensors, plain
     values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored. Anything
     else is refused when it is first saved.
-    `traits`: what others may not bear with; `excludes`: trait → why this plugin cannot work beside it. `grows`: what
-    is stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too.
+    `traits`: what it does that others may exclude; `excludes`: trait → why it cannot work beside it. `grows`: what is
+    stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too.
     """
 
     paper: ClassVar[str] = ""
@@ -112,7 +112,7 @@ class Plugin:
         return tools.generator(*key, self.alias) if self.alias else tools.generator(*key)
 
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
-        """Notify. The only place where parameters appear, grow or freeze; must bear being called again."""
+        """Notify. The only place where parameters appear, grow or freeze. It may be called again for one experience."""
 
     def recipe(self, tools: Tools, recipe: Recipe, experience: Experience) -> Recipe:
         """Pipe, when an experience begins. How it is trained: optimizer, learning rates, schedule, batches.

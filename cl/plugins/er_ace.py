@@ -25,7 +25,7 @@ class ERACE(Replay):
     )
     excludes: ClassVar[dict[str, str]] = {
         "data": "it tells new examples from remembered ones, and there both are training data alike",
-        "outside": "new data would be told that its words are of classes that are no candidates for them",
+        "outside": "it gives words of the new data labels of old classes, which are no candidates for them here",
     }
 
     def on_batch(self, tools: Tools, batch: Batch) -> Batch:
@@ -35,8 +35,8 @@ class ERACE(Replay):
     def narrowed(self, tools: Tools, batch: Batch, kind: Kind, targets: Targets) -> Targets:
         """The targets of the current experience with its own classes as candidates, others as they are."""
         views, now = tools.store.views, tools.experience.index
-        told = views.told[views.own(now), : views.width(now, kind)].to(batch.row.device)
-        candidates = told | (batch.experience[targets.rows] != now).unsqueeze(1)
+        own = views.labelled[views.own(now), : views.width(now, kind)].to(batch.row.device)
+        candidates = own | (batch.experience[targets.rows] != now).unsqueeze(1)
         return replace(
             targets, candidates=candidates if targets.candidates is None else candidates & targets.candidates
         )

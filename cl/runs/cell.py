@@ -53,9 +53,9 @@ ENDS: dict[type[BaseException], str] = {
 class CellRun:
     """A cell while it runs: the learner, the matrix so far, and every sink."""
 
-    def __init__(self, cell: Cell, prepared: Prepared, console: Console, told: Notices, stop: StopRequest) -> None:
+    def __init__(self, cell: Cell, prepared: Prepared, console: Console, warned: Notices, stop: StopRequest) -> None:
         self.cell, self.prepared, self.console, self.stop = cell, prepared, console, stop
-        self.notices, self.first_notice = told, len(told.lines)
+        self.notices, self.first_notice = warned, len(warned.lines)
         self.experiences = prepared.stream.experiences
         self.learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)
         self.learner.asked_to_stop = lambda: stop.made

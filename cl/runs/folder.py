@@ -227,7 +227,7 @@ def discard(cells: Sequence[Cell]) -> list[str]:
 
 def ask_for(cells: Sequence[Cell], warn: Callable[[str], None]) -> None:
     """Notes in the run folder what is asked for, so that `cl resume` knows of it: cells that are new there, and other
-    options of cells that go on, of which `warn` is told and which their warnings keep.
+    options of cells that go on, which `warn` is called with and their warnings keep.
     """
     for cell in cells:
         try:
@@ -245,9 +245,9 @@ def _note(cell: Cell, warn: Callable[[str], None]) -> None:
         write_text(file, to_yaml(cell.config))
         State(WAITING, started_in=os.getcwd()).write(cell.folder)
     elif state.name != FINISHED and (changed := _changed(file, cell)):
-        told = f"{cell.name} goes on with another configuration than it began with: {'; '.join(changed.values())}"
-        warn(told)
-        notices.keep(cell.folder, [told])
+        text = f"{cell.name} goes on with another configuration than it began with: {'; '.join(changed.values())}"
+        warn(text)
+        notices.keep(cell.folder, [text])
         write_text(file, to_yaml(cell.config))
 
 

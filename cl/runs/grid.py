@@ -135,8 +135,8 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
     config = todo[0].config
     launched = "LOCAL_RANK" in os.environ
     # Processes that failed once cannot be used again: of several cells of several ranks, each gets a group of its own.
-    apart = not launched and num_processes(config.trainer) > 1 and len(todo) > 1
-    if apart and grid.stream is not None:
+    in_processes = not launched and num_processes(config.trainer) > 1 and len(todo) > 1
+    if in_processes and grid.stream is not None:
         raise UserError(
             "a stream made in Python cannot be handed to several processes for several cells: run them one by one "
             "(only=[…], seeds=[…]), or name a function that makes it as stream.scenario"
@@ -147,7 +147,9 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
         if grid.discards and (gone := discard(todo)):
             say(console, f"discarded: {', '.join(gone)}")
         ask_for(todo, log.warning)
-    return _run_apart(todo, console) if apart else _run_here(todo, prepared, grid.discards, console, notices)
+    if in_processes:
+        return _run_in_processes(todo, console)
+    return _run_here(todo, prepared, grid.discards, console, notices)
 
 
 def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Console, notices: Notices) -> list[str]:
@@ -202,7 +204,7 @@ def _run_one(run: CellRun, anew: bool) -> None:
     run.run()
 
 
-def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
+def _run_in_processes(cells: Sequence[Cell], console: Console) -> list[str]:
     """The cells that failed, each run by a command of its own, which takes the cell's lock."""
     for cell in _free(cells, console):
         write_text(cell.folder / CONFIG, to_yaml(cell.config))
@@ -221,7 +223,7 @@ def _run_apart(cells: Sequence[Cell], console: Console) -> list[str]:
         if code == 130:
             raise Stopped(clock.reason)
         if code == 2:
-            raise SystemExit(2)  # the mistake was told
+            raise SystemExit(2)  # it has printed the mistake
         if code:
             failed.append(f"{cell.name} (exit code {code})")
     return failed

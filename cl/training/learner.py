@@ -202,7 +202,7 @@ class Learner(LightningModule):
 
     def on_train_end(self) -> None:
         self.cost.train_seconds += self.elapsed()
-        self._tell_of_skipped_steps()
+        self._warn_of_skipped_steps()
         self.strategy.after_experience(self.tools, self.experience)
         self.cost.plugin_seconds += self.elapsed()
         row, pooled = self.evaluate("test")
@@ -265,7 +265,7 @@ class Learner(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step of the plan: counted, whether the optimizer takes it or a scaler skips it.
 
-        So the data, the learning rates and the draws of dropout go on as planned; plugins are told of taken ones only.
+        So the data, the learning rates and the draws of dropout go on as planned; plugins hear of taken steps only.
         """
         super().optimizer_step(*args, **kwargs)
         self.num_steps += 1
@@ -330,16 +330,16 @@ class Learner(LightningModule):
     def _note_step(self, *args: object) -> None:
         self._stepped = True
 
-    def _tell_of_skipped_steps(self) -> None:
+    def _warn_of_skipped_steps(self) -> None:
         if not self.cost.num_skipped:
             return
-        told = (
+        text = (
             f"experience {self.experience.index} ({self.experience.name}): {self.cost.num_skipped} of {self.num_steps} "
             "steps were skipped, since float16 could not hold their gradients"
         )
         if self.cost.num_skipped == self.num_steps:
-            raise Diverged(f"{told}: nothing was learnt. Take trainer.precision=bf16-mixed or 32-true")
-        log.warning(told)
+            raise Diverged(f"{text}: nothing was learnt. Take trainer.precision=bf16-mixed or 32-true")
+        log.warning(text)
 
     def _log_terms(self) -> None:
         terms = {name: float(value) for name, value in self.tools.sum(self._terms).items()}

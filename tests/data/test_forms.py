@@ -95,7 +95,7 @@ def test_tokens_of_words_are_those_of_running_text(make: Callable[[], Any]) -> N
             assert later == text.ids[len(text.ids) - len(later) :].tolist()
         else:
             assert encoded.ids[2:].tolist() == text.ids[2:].tolist()
-        assert not encoded.apart.any()
+        assert not encoded.word_by_word.any()
 
 
 def test_a_word_starts_where_running_text_has_it() -> None:
@@ -153,7 +153,7 @@ def test_where_it_cannot_hold_it_is_told() -> None:
     encoder = Encoder(byte_level(regex=False), 64)
     words = SENTENCES[0]
     encoded = encoder.encode([words], "token")
-    assert encoded.apart.tolist() == [True]
+    assert encoded.word_by_word.tolist() == [True]
     assert len(set(encoded.starts.tolist()) - {-1}) == len(words)
     ner = Examples([words], [["O"] * len(words)])
     warnings = Store.build(by_corpus([Corpus("n", "token", dict.fromkeys(SPLITS, ner))]), encoder).warnings()

@@ -99,7 +99,7 @@ def by_hand(name: str, told: tuple[int, ...] = (0, 3, 4), progress: float = 0.5,
             views=SimpleNamespace(
                 private=[False, False],
                 own=lambda experience: experience,
-                told=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True),
+                labelled=torch.zeros(2, 5, dtype=torch.bool).index_fill(1, torch.tensor(told), True),
             )
         ),
         network=SimpleNamespace(backbone=Blind()),

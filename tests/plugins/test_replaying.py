@@ -221,7 +221,7 @@ def test_er_ace_by_hand(prepared: Get, stream: str) -> None:
     batch = learner.strategy.plugins["er-ace"].on_batch(learner.tools, new)  # type: ignore[arg-type]
     assert len(batch) == len(new) + 5
     for kind, output in network(batch).items():
-        told = [{c for c, yes in enumerate(store.views.told[e].tolist()) if yes} for e in range(now + 1)]
+        told = [{c for c, yes in enumerate(store.views.labelled[e].tolist()) if yes} for e in range(now + 1)]
         losses = cross_entropy(output)
         for n, label in enumerate(output.targets.labels.tolist()):
             e = int(batch.experience[output.targets.rows[n]])

@@ -55,7 +55,7 @@ def per_example(tools: Tools, data: Dataset, value: Value, add: Add) -> Tensors:
 
     An example's gradient is that of the sum of `value(output)` `[N]` over its targets, in eval mode, without autocast.
     It is never that of a batch: squared batch means are 10 to 20 times too small and point elsewhere. A batch shares
-    one pass, `by_layer`, unless the backbone uses parameters in ways that are not told apart by example there; a try
+    one pass, `by_layer`, unless the backbone uses parameters in ways that this does not separate by example; a try
     on two examples shows it, and then each gets a pass of its own, `by_pass`.
     """
     network = tools.network

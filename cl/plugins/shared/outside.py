@@ -48,8 +48,8 @@ class TaughtOutside(Taught):
     """Asks a teacher, the previous network, what the O of an experience's words may hide.
 
     Acts on words of the experience being learnt: what a replayed O leaves open stays open, and sequences are
-    untouched. Does nothing where candidates are an experience's own, since no old type is one there. Types that the
-    new labels tell of are out of the question for the teacher: what they call O is none of these.
+    untouched. Does nothing where candidates are an experience's own, since no old type is one there. The teacher
+    cannot answer with a type that the new data has labels for: a word of such a type would not be O.
     """
 
     traits: ClassVar[frozenset[str]] = Taught.traits | {"outside"}
@@ -94,8 +94,8 @@ class TaughtOutside(Taught):
 
 
 def _without_labelled(tools: Tools, experience: Experience, logits: Tensor) -> Tensor:
-    """Logits in which types that the labels of an experience tell of are out of the question."""
+    """Logits in which the types that an experience has labels for cannot win."""
     views = tools.store.views
-    told = views.told[views.own(experience.index), : logits.shape[1]].clone()
-    told[0] = False  # O
-    return logits.masked_fill(told.to(logits.device), MASKED)
+    labelled = views.labelled[views.own(experience.index), : logits.shape[1]].clone()
+    labelled[0] = False  # O
+    return logits.masked_fill(labelled.to(logits.device), MASKED)
