@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cl.config import load
 from cl.plugins import PLUGINS
@@ -38,6 +39,17 @@ def block(language: str, containing: str) -> str:
     """The README's code block in a language that contains a text."""
     blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
     return next(found for found in blocks if containing in found)
+
+
+def test_measured_costs_are_those_of_the_speed_experiment() -> None:
+    report = (ROOT / "experiments/speed/README.md").read_text(encoding="utf-8")
+    table = report.partition("### Plugins")[2].partition("###")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    measured = {row[0].partition(",")[0]: [float(cell) for cell in row[-2:] if cell] for row in rows[1:]}
+    costs = yaml.safe_load((ROOT / "cl/plugins/costs.yaml").read_text(encoding="utf-8"))
+    told = {name: [cost[kind] for kind in ("tokens", "sequences") if kind in cost] for name, cost in costs.items()}
+    assert told == {name: values for name, values in measured.items() if name in PLUGINS}
+    assert set(told) <= set(PLUGINS) and len(told) == 17
 
 
 def test_table_of_strategies() -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 from inspect import cleandoc, getdoc
+from pathlib import Path
 
+import yaml
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from cl import plugins
 from cl.config.describe import describe
 from cl.plugins import PLUGINS
 from cl.plugins.base import SEAMS, Plugin
@@ -19,6 +23,9 @@ from cl.streams.readers.base import Reader
 from cl.system.printing import console_for, say
 from cl.system.words import one_of
 from cl.types import UserError
+
+COSTS = Path(plugins.__file__).with_name("costs.yaml")
+OF_KIND = {"tokens": "sentences", "sequences": "texts"}
 
 
 def list_plugins() -> None:
@@ -31,7 +38,7 @@ def list_plugins() -> None:
 
 
 def show_plugin(name: str) -> None:
-    """All about one plugin: what its docstring says, its knobs, where it acts, and what it does not work beside."""
+    """All about one plugin: what its docstring says, its options, where it acts, what it costs, what it excludes."""
     plugin = plugin_class(name, "plugin")
     console = console_for()
     say(console, f"{name}: {plugin.paper}" if plugin.paper else name, "bold")
@@ -43,6 +50,10 @@ def show_plugin(name: str) -> None:
         say(console, f"Its term is logged as loss/{name}.")
     say(console, f"What it stores grows with each experience: {plugin.grows}." if plugin.grows else
          "What it stores does not grow with the number of experiences.")  # fmt: skip
+    if cost := yaml.safe_load(COSTS.read_text(encoding="utf-8")).get(name):
+        times = ", ".join(f"{cost[kind]} × on {what}" for kind, what in OF_KIND.items() if kind in cost)
+        kept = f"; it keeps {decimal(int(cost['stored'] * 1e6))}" if "stored" in cost else ""
+        say(console, f"Measured with MiniLM on two CPU cores: an experience takes finetuning's time {times}{kept}.")
     for trait, reason in plugin.excludes.items():
         others = [other for other, cls in PLUGINS.items() if trait in cls.traits and other != name]
         if others:
