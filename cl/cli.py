@@ -83,7 +83,7 @@ def resume(folder: RunFolder, overrides: Overrides = None, only: Only = "", seed
 
 def _as_it_began(folder: Path, arguments: list[str]) -> Path:
     """Goes to the folder that the run was started in, if it is still there; the run folder as seen from there."""
-    from cl.runs.folder import CELLS
+    from cl.runs.cells import CELLS
     from cl.system.state import state_of
 
     states = (state_of(file.parent) for file in [folder / "config.yaml", *sorted(folder.glob(CELLS))])
@@ -111,7 +111,7 @@ def clean(folder: RunFolder) -> None:
     """Delete the checkpoints of finished cells; results stay. (With run.keep=none they go as soon as a cell ends.)"""
     from rich.filesize import decimal
 
-    from cl.runs.folder import clean as clean_folder
+    from cl.runs.disk import clean as clean_folder
 
     typer.echo(f"{folder}: {decimal(clean_folder(folder))} freed")
 

@@ -24,7 +24,7 @@ from cl.plugins.base import stored_bytes
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog
 from cl.reporting.wandb import WandbSink, open_logger
-from cl.runs.folder import CONFIG, DATA, Cell
+from cl.runs.cells import CONFIG, DATA, Cell
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.streams import protocols
@@ -39,7 +39,7 @@ from cl.system.signals import Stopped, StopRequest
 from cl.system.state import FINISHED, RUNNING, State
 from cl.training import checkpoint
 from cl.training.callbacks import BestEpoch, Checkpointer, ProgressBar
-from cl.training.learner import Diverged
+from cl.training.outcome import Diverged
 from cl.types import Experience
 
 log = logging.getLogger(__name__)

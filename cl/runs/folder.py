@@ -1,121 +1,30 @@
-"""A run folder: the union of all cells that were ever asked for there, one folder `<strategy>/seed<k>` each."""
+"""What may go into a run folder: the union of all cells that were ever asked for there, on one and the same data."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TypeVar
+from typing import Any
 
-from cl.config import Config, load, to_yaml
+from cl.config import load, to_yaml
+from cl.runs.cells import CELLS, CONFIG, DATA, Cell
+from cl.runs.disk import empty
 from cl.streams.identity import Identity, changes
 from cl.system import notices
 from cl.system.files import read_json, write_text
-from cl.system.state import FILE, FINISHED, LOCK, WAITING, State, holding, is_finished, is_held, state_of
-from cl.system.words import one_of
+from cl.system.state import FILE, FINISHED, LOCK, WAITING, State, holding, is_finished, state_of
 from cl.training import checkpoint
 from cl.types import UserError
 
-CONFIG, DATA = "config.yaml", "data.json"
-CELLS = f"*/seed*/{CONFIG}"
 # What is no part of the question. How a batch is dealt out: by split invariance the answer is the same. And what is
 # said and measured on the way.
 DEALING = ("accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches")
 TELLING = ("max_time", "log_every_n_steps", "enable_progress_bar", "profiler", "default_root_dir", "detect_anomaly")
 FREE = {f"trainer.{key}" for key in (*DEALING, *TELLING)} | {"evaluate.batch_size"}
-OF_A_RUN = ("run.overwrite", "run.dir")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """`config` names one strategy and one seed; `folder` is where it leaves its results."""
-
-    config: Config
-    strategy: str
-    seed: int
-
-    @property
-    def folder(self) -> Path:
-        """`<run.dir>/<strategy>/seed<k>`."""
-        assert self.config.run.dir is not None
-        return Path(self.config.run.dir) / self.strategy / f"seed{self.seed}"
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return f"{self.strategy} seed {self.seed}"
-
-
-# ------------------------------------------------------------------------------------------ which cells
-
-
-def cells_of(config: Config) -> list[Cell]:
-    """The cells of a grid, seed by seed, so that a first comparison of all strategies is there early."""
-    config = replace(config, run=replace(config.run, overwrite=False))  # what is written must not discard later
-    return [
-        Cell(replace(config, strategies={name: config.strategies[name]}, seeds=[seed]), name, seed)
-        for seed in config.seeds
-        for name in config.strategies
-    ]
-
-
-def cells_in(folder: Path, overrides: Sequence[str] = ()) -> list[Cell]:
-    """The cells that a run folder holds, or the one that `folder` is; each with the configuration it was asked with.
-
-    Raises `UserError` where there is none.
-    """
-    for override in overrides:
-        if (key := override.partition("=")[0]).split(".")[0] in ("seeds", "strategies") or key in OF_A_RUN:
-            raise UserError(
-                f"{override}: cl resume goes on with the cells that are in {folder}, as they were asked for. Use cl "
-                "run with this override, or --only and --seed to choose among these cells"
-            )
-    files = [folder / CONFIG] if (folder / CONFIG).is_file() else sorted(folder.glob(CELLS))
-    if not files:
-        raise UserError(f"{folder}: no run is here (no <strategy>/seed<k>/{CONFIG}): give the folder `cl run` wrote")
-    cells = [_cell_at(file, folder, overrides) for file in files]
-    return sorted(cells, key=lambda cell: (cell.seed, cell.strategy))
-
-
-def _cell_at(file: Path, asked: Path, overrides: Sequence[str]) -> Cell:
-    config = load(file, overrides)
-    # It may have been moved since.
-    config.run.dir = str(asked.resolve().parent.parent if file.parent == asked else asked)
-    (cell,) = cells_of(config)
-    if cell.folder.resolve() != file.parent.resolve():
-        raise UserError(f"{file}: the folder is not that of {cell.name}; it was renamed, or its config was edited")
-    return cell
-
-
-def chosen(cells: Sequence[Cell], strategies: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
-    """The cells of these strategies and seeds; of all, where none is named. Raises `UserError` for unknown ones."""
-    _check_known("--only", "strategies", strategies, [cell.strategy for cell in cells])
-    _check_known("--seed", "seeds", seeds, [cell.seed for cell in cells])
-    found = [c for c in cells if (not strategies or c.strategy in strategies) and (not seeds or c.seed in seeds)]
-    if not found:
-        raise UserError(
-            f"--only {','.join(strategies)} --seed {','.join(map(str, seeds))}: there is no such cell, only "
-            f"{', '.join(cell.name for cell in cells)}"
-        )
-    return found
-
-
-def _check_known(option: str, key: str, asked: Sequence[T], known: Iterable[T]) -> None:
-    names = dict.fromkeys(map(str, known))
-    for one in asked:
-        if str(one) not in names:
-            raise UserError(
-                f"{option} {one}: it chooses among the {key} of the configuration, and {one} is none of them."
-                f"{one_of(str(one), names)} To add it, set `{key}`"
-            )
-
-
-# --------------------------------------------------------------------------------- what may go in there
 
 
 def usable(path: str) -> Path:
@@ -221,7 +130,7 @@ def discard(cells: Sequence[Cell]) -> list[str]:
             # Checkpoints first, and what they were asked for last: nobody may go on with them under another question.
             paths = [path for path in cell.folder.iterdir() if path.name != LOCK]
             for path in sorted(paths, key=lambda path: (path.name in (CONFIG, FILE), path.name != checkpoint.FOLDER)):
-                _empty(path) if path.is_dir() else path.unlink()
+                empty(path) if path.is_dir() else path.unlink()
         return gone
 
 
@@ -249,65 +158,6 @@ def _note(cell: Cell, warn: Callable[[str], None]) -> None:
         warn(text)
         notices.keep(cell.folder, [text])
         write_text(file, to_yaml(cell.config))
-
-
-# ------------------------------------------------------------------------------------- looking and cleaning
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A cell as `cl status` shows it; `num_bytes` of all its files, `checkpoint_bytes` of its checkpoints, of which the
-    newest has `step` optimizer steps behind it.
-    """
-
-    cell: Cell
-    state: State
-    num_bytes: int
-    checkpoint_bytes: int
-    step: int | None
-
-
-def entries(folder: Path) -> Iterator[Entry]:
-    """The cells of a run folder, or the one that it is."""
-    for cell in cells_in(folder):
-        state = state_of(cell.folder) or State("unknown")
-        kept = cell.folder / checkpoint.FOLDER
-        yield Entry(cell, state, _size(cell.folder), _size(kept), checkpoint.newest_step(kept))
-
-
-def clean(folder: Path) -> int:
-    """Deletes the checkpoints of finished cells; the bytes that this sets free."""
-    freed = 0
-    for entry in entries(folder):
-        if entry.state.name == FINISHED and not is_held(entry.cell.folder):
-            kept = entry.cell.folder / checkpoint.FOLDER
-            try:
-                _empty(kept)
-            except OSError as error:
-                raise UserError(f"{kept}: cannot be deleted: {error.strerror}") from error
-            freed += entry.checkpoint_bytes
-    return freed
-
-
-def is_behind(folder: Path) -> bool:
-    """Whether some cell has got on since the report of its run folder was written, or there is none."""
-    report = folder / "report.html"
-    states = [file.stat().st_mtime for file in folder.glob(f"*/seed*/{FILE}")]
-    return not report.exists() or report.stat().st_mtime < max(states, default=0.0)
-
-
-def _empty(folder: Path) -> None:
-    """Deletes a folder; of one that lies elsewhere, behind a link, what is in it."""
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if not folder.is_symlink():
-        folder.rmdir()
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

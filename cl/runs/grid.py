@@ -22,19 +22,9 @@ from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
 from cl.reporting.report import write_report
 from cl.runs.cell import CellRun
-from cl.runs.folder import (
-    CONFIG,
-    Cell,
-    ask_for,
-    cells_in,
-    cells_of,
-    chosen,
-    discard,
-    is_behind,
-    refuse_other_config,
-    refuse_other_data,
-    usable,
-)
+from cl.runs.cells import CONFIG, Cell, cells_in, cells_of, chosen
+from cl.runs.disk import is_behind
+from cl.runs.folder import ask_for, discard, refuse_other_config, refuse_other_data, usable
 from cl.runs.learners import num_processes
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.results import Results
@@ -47,7 +37,7 @@ from cl.system.printing import console_for, say
 from cl.system.ranks import is_first, on_any
 from cl.system.signals import Stopped, StopRequest
 from cl.system.state import holding, is_finished, is_held
-from cl.training.learner import Diverged
+from cl.training.outcome import Diverged
 from cl.types import UserError
 
 log = logging.getLogger(__name__)

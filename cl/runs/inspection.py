@@ -18,7 +18,8 @@ from cl.config import Config, completed
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
-from cl.runs.folder import cells_of, refuse_other_config, refuse_other_data
+from cl.runs.cells import cells_of
+from cl.runs.folder import refuse_other_config, refuse_other_data
 from cl.runs.learners import num_processes
 from cl.runs.networks import build_backbone
 from cl.runs.prepare import as_scored, data_errors, encode

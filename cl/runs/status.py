@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.config.describe import describe
-from cl.runs.folder import entries
+from cl.runs.disk import entries
 from cl.system.printing import console_for, say
 
 

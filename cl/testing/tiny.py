@@ -20,7 +20,8 @@ from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.streams import build_stream
 from cl.streams.stream import Stream
-from cl.training.learner import Learner, Learnt
+from cl.training.learner import Learner
+from cl.training.outcome import Learnt
 from cl.training.recipe import Training
 
 NETWORK = NetworkConfig(dropout=0.0, max_length=32, scratch=Scratch(hidden=16, layers=1, heads=2, vocabulary=400))

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,37 +26,12 @@ from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
 from cl.training.optimizer import optimizer_of
+from cl.training.outcome import Cost, Diverged, Learnt
 from cl.training.recipe import Recipe, Training
 from cl.training.tools import LearnerTools
 from cl.types import Experience, SplitName, UserError
 
 log = logging.getLogger(__name__)
-
-
-class Diverged(RuntimeError):
-    """A loss term is not finite, or no gradient of an experience was."""
-
-
-@dataclass
-class Cost:
-    """What one experience took: seconds of training, of plugin upkeep and of evaluation, and steps; how many of them
-    the optimizer skipped, since under float16 their gradients were not finite.
-    """
-
-    train_seconds: float = 0.0
-    plugin_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    num_steps: int = 0
-    num_skipped: int = 0
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What is known once an experience has been learnt: the row of scores, those pooled over all learnt, the cost."""
-
-    row: Row
-    pooled: dict[str, float]
-    cost: Cost
 
 
 class Learner(LightningModule):

@@ -21,7 +21,7 @@ from cl.config import Config
 from cl.data.module import TrainLoader
 from cl.models.network import Network
 from cl.runs.cell import CellRun
-from cl.runs.folder import cells_of
+from cl.runs.cells import cells_of
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.system.allocator import freed_memory_kept

@@ -16,7 +16,8 @@ import cl.runs.grid
 from cl.cli import _as_it_began
 from cl.config import load
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.runs.folder import cells_of, discard
+from cl.runs.cells import cells_of
+from cl.runs.folder import discard
 from cl.runs.grid import run
 from cl.runs.streams import build_stream
 from cl.system import memory

@@ -11,7 +11,7 @@ from cl.plugins.base import Plugin, PluginError, Tools
 from cl.plugins.strategy import Strategy
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
-from cl.training.learner import Diverged
+from cl.training.outcome import Diverged
 from cl.types import UserError
 
 

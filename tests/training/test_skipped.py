@@ -19,7 +19,8 @@ from cl.testing.promises import PROMISES, Subject
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
 from cl.testing.watching import IgnoreSignals, Scaled, spoil_a_step, through_a_file
 from cl.training.callbacks import Checkpointer
-from cl.training.learner import Diverged, Learner
+from cl.training.learner import Learner
+from cl.training.outcome import Diverged
 from cl.types import Experience
 
 Get = Callable[[str], Prepared]

@@ -1,0 +1,33 @@
+"""What an experience comes to: a row of scores and its cost, or a loss that is no number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cl.evaluation.matrix import Row
+
+
+class Diverged(RuntimeError):
+    """A loss term is not finite, or no gradient of an experience was."""
+
+
+@dataclass
+class Cost:
+    """What one experience took: seconds of training, of plugin upkeep and of evaluation, and steps; how many of them
+    the optimizer skipped, since under float16 their gradients were not finite.
+    """
+
+    train_seconds: float = 0.0
+    plugin_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    num_steps: int = 0
+    num_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What is known once an experience has been learnt: the row of scores, those pooled over all learnt, the cost."""
+
+    row: Row
+    pooled: dict[str, float]
+    cost: Cost
