@@ -61,7 +61,7 @@ class CellRun:
         self.learner.asked_to_stop = lambda: stop.made
         names, kinds = zip(*((e.name, e.kind) for e in self.experiences), strict=True)
         self.matrix = EvaluationMatrix(names, kinds)
-        self.cost: list[dict[str, float | None]] = []
+        self.cost: list[dict[str, Any]] = []
         self.state, self.reason = RUNNING, ""
         self.log_position = 0
         self.training: dict[str, Any] | None = (
