@@ -17,7 +17,6 @@ from cl.testing.tiny import (
     End,
     assert_same,
     configured,
-    fit,
     flatten,
     fresh_learner,
     learn,
@@ -26,9 +25,10 @@ from cl.testing.tiny import (
     train,
 )
 from cl.testing.watching import (
-    IgnoreSignals,
     Scaled,
     Watched,
+    fit_and_save,
+    go_on,
     halve_passes,
     overrides,
     pad_every_batch,
@@ -36,7 +36,6 @@ from cl.testing.watching import (
     through_a_file,
     without_warnings,
 )
-from cl.training.callbacks import Checkpointer
 from cl.training.learner import Learner
 
 TOLERANCE = 1e-6
@@ -174,16 +173,9 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     straight = _plain(subject, stream, 3)
     stopped = train(data, config, num_experiences=2).learner
     stopped.begin(data.stream[2])
-    saved: list[dict[str, Any]] = []
-
-    def save(training: dict[str, Any]) -> None:
-        if not saved:
-            saved.append(through_a_file({"learner": stopped.state(), "training": training}))
-
-    fit(stopped, config, callbacks=[Checkpointer(save, 2, IgnoreSignals(), None, None)])
+    _, saved = fit_and_save(stopped, config, every_steps=2)
     resumed = fresh_learner(config, data)
-    resumed.restore(saved[0]["learner"])
-    learnt = fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    learnt = go_on(resumed, config, saved[0])
     assert_same(straight.weights, resumed.network.state_dict())
     assert_same(straight.plugins, resumed.strategy.state_dict())
     assert straight.rows[-1] == learnt.row, "the scores differ"

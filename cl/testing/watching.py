@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from cl.batches import Batch, Step
+from cl.config import Config
 from cl.plugins.base import Plugin
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.strategy import Strategy
 from cl.system.signals import StopRequest
-from cl.testing.tiny import assert_same
+from cl.testing.tiny import assert_same, fit
+from cl.training.callbacks import Checkpointer
 from cl.training.learner import Learner
+from cl.training.outcome import Learnt
 
 
 class Watched(Strategy):
@@ -101,6 +104,22 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     file.seek(0)
     loaded: dict[str, Any] = torch.load(file, weights_only=True)
     return loaded
+
+
+def fit_and_save(learner: Learner, config: Config, every_steps: int) -> tuple[Learnt, list[dict[str, Any]]]:
+    """Trains the experience that a learner has begun to its end; with the checkpoints of every so many steps."""
+    saved: list[dict[str, Any]] = []
+
+    def save(training: dict[str, Any]) -> None:
+        saved.append(through_a_file({"learner": learner.state(), "training": training}))
+
+    return fit(learner, config, callbacks=[Checkpointer(save, every_steps, IgnoreSignals(), None, None)]), saved
+
+
+def go_on(learner: Learner, config: Config, saved: dict[str, Any]) -> Learnt:
+    """Takes up such a checkpoint with a fresh learner, and trains the experience to its end."""
+    learner.restore(saved["learner"])
+    return fit(learner, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved["training"])])
 
 
 class _Padding(Strategy):

@@ -13,9 +13,8 @@ import torch
 from cl.config import Config
 from cl.runs.prepare import Prepared
 from cl.testing.promises import Subject
-from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
-from cl.testing.watching import IgnoreSignals, through_a_file
-from cl.training.callbacks import Checkpointer
+from cl.testing.tiny import assert_same, configured, fresh_learner, train
+from cl.testing.watching import fit_and_save, go_on
 
 DRY = os.environ.get("CL_GPU_DRY") == "1"
 pytestmark = [
@@ -51,16 +50,9 @@ def test_a_run_goes_on_inside_an_experience_as_if_never_stopped(prepared: Get, n
     data, config = prepared("mixed"), on_gpu(name, precision)
     stopped = train(data, config, num_experiences=2).learner
     stopped.begin(data.stream[2])
-    saved: list[dict[str, Any]] = []
-
-    def save(training: dict[str, Any]) -> None:
-        if not saved:
-            saved.append(through_a_file({"learner": stopped.state(), "training": training}))
-
-    straight = fit(stopped, config, callbacks=[Checkpointer(save, 2, IgnoreSignals(), None, None)])
+    straight, saved = fit_and_save(stopped, config, every_steps=2)
     resumed = fresh_learner(config, data)
-    resumed.restore(saved[0]["learner"])
-    found = fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    found = go_on(resumed, config, saved[0])
     assert_same(stopped.network.state_dict(), resumed.network.state_dict())
     assert_same(stopped.strategy.state_dict(), resumed.strategy.state_dict())
     assert straight.row == found.row

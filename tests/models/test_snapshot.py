@@ -13,9 +13,8 @@ from cl.models.network import Network
 from cl.models.snapshot import frozen_copy, snapshot, take_back
 from cl.plugins.base import Plugin, stored_bytes
 from cl.runs.prepare import Prepared
-from cl.testing.tiny import assert_same, configured, fit, fresh_learner, learn, train
-from cl.testing.watching import IgnoreSignals, through_a_file
-from cl.training.callbacks import Checkpointer
+from cl.testing.tiny import assert_same, configured, fresh_learner, learn, train
+from cl.testing.watching import fit_and_save, go_on, through_a_file
 from cl.types import Experience, UserError
 
 Get = Callable[[str], Prepared]
@@ -80,16 +79,9 @@ def test_they_are_taken_up_again_as_they_were(prepared: Get) -> None:
     straight = train(data, config, 2)
     stopped = train(data, config, 1).learner
     stopped.begin(data.stream[1])
-    saved: list[dict[str, Any]] = []
-
-    def save(training: dict[str, Any]) -> None:
-        if not saved:
-            saved.append(through_a_file({"learner": stopped.state(), "training": training}))
-
-    fit(stopped, config, callbacks=[Checkpointer(save, 2, IgnoreSignals(), None, None)])
+    _, saved = fit_and_save(stopped, config, every_steps=2)
     resumed = fresh_learner(config, data)
-    resumed.restore(saved[0]["learner"])
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    go_on(resumed, config, saved[0])
     assert_same(straight.weights, resumed.network.state_dict())
     assert_same(straight.plugins, resumed.strategy.state_dict())
 

@@ -12,9 +12,8 @@ import torch
 from cl.data.module import ExperienceData
 from cl.plugins.base import Plugin
 from cl.runs.prepare import Prepared
-from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
-from cl.testing.watching import IgnoreSignals, through_a_file
-from cl.training.callbacks import Checkpointer
+from cl.testing.tiny import assert_same, configured, fresh_learner, train
+from cl.testing.watching import fit_and_save, go_on
 from cl.training.optimizer import optimizer_of
 from cl.training.recipe import Recipe, Training
 from cl.types import Experience, UserError
@@ -140,17 +139,12 @@ def test_a_rate_of_nothing_leaves_parameters_as_they_are(prepared: Get) -> None:
 def test_inside_an_experience_a_run_goes_on_by_the_recipe_of_its_beginning(prepared: Get) -> None:
     """The plugin would say another thing by now: it has learnt since."""
     data, config = prepared("sequence"), slower()
-    straight, saved = fresh_learner(config, data), list[dict[str, Any]]()
+    straight = fresh_learner(config, data)
     straight.begin(data.stream[0])
-
-    def save(training: dict[str, Any]) -> None:
-        saved.append(through_a_file({"learner": straight.state(), "training": training}))
-
-    fit(straight, config, callbacks=[Checkpointer(save, 3, IgnoreSignals(), None, None)])
+    _, saved = fit_and_save(straight, config, every_steps=3)
+    assert saved[0]["learner"]["num_steps"] == 3
     resumed = fresh_learner(config, data)
-    resumed.restore(saved[0]["learner"])
-    assert resumed.num_steps == 3
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    go_on(resumed, config, saved[0])
     assert isinstance(resumed.trainer.optimizers[0], torch.optim.SGD)
     assert_same(straight.network.state_dict(), resumed.network.state_dict())
     assert_same(straight.strategy.state_dict(), resumed.strategy.state_dict())

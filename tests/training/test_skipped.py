@@ -17,8 +17,7 @@ from cl.plugins.strategy import Strategy
 from cl.runs.prepare import Prepared
 from cl.testing.promises import PROMISES, Subject
 from cl.testing.tiny import assert_same, configured, fit, fresh_learner, train
-from cl.testing.watching import IgnoreSignals, Scaled, spoil_a_step, through_a_file
-from cl.training.callbacks import Checkpointer
+from cl.testing.watching import Scaled, fit_and_save, go_on, spoil_a_step
 from cl.training.learner import Learner
 from cl.training.outcome import Diverged
 from cl.types import Experience
@@ -185,19 +184,15 @@ def test_a_run_that_skips_a_step_goes_on_as_if_never_stopped(prepared: Get) -> N
         spoil_a_step(learner, experience=0, step=2)
         return learner
 
-    straight, saved = begun(), []
+    straight = begun()
     straight.begin(data.stream[0])
-
-    def save(training: dict[str, Any]) -> None:
-        saved.append(through_a_file({"learner": straight.state(), "training": training}))
-
-    fit(straight, config, callbacks=[Checkpointer(save, 3, IgnoreSignals(), None, None)])
+    _, saved = fit_and_save(straight, config, every_steps=3)
+    state = saved[0]["learner"]
+    assert (state["num_steps"], state["cost"]["num_skipped"]) == (3, 1)
     resumed = begun()
-    resumed.restore(saved[0]["learner"])
-    assert (resumed.num_steps, resumed.cost.num_skipped) == (3, 1)
     trainers: list[Trainer] = []
     resumed.sinks = [lambda *_: trainers.append(resumed.trainer)]
-    fit(resumed, config, callbacks=[Checkpointer(None, 0, IgnoreSignals(), None, saved[0]["training"])])
+    go_on(resumed, config, saved[0])
     assert saved[0]["training"]["precision"]["scale"] == 2.0**15, "halved by the skipped step"
     assert trainers[0].precision_plugin.scaler.get_scale() == 2.0**15  # type: ignore[attr-defined]
     assert resumed.cost.num_skipped == straight.cost.num_skipped == 1
