@@ -40,7 +40,10 @@ def cost_chart(cells: Sequence[CellResult]) -> Chart:
         *([_panel("Peak memory", bars("peak_memory_bytes"), _size)] if measured else []),
     )
     legend = {phase: style for phase, (_, style) in PHASES.items()}
-    caption = "Means over seeds. Time is that of all experiences; memory and storage are the largest of any experience."
+    caption = (
+        "Means over seeds. Time is that of all experiences; memory and storage are the largest of any experience. Peak "
+        "memory is that of the GPU, or without one of the whole process, libraries and data included."
+    )
     height = 0.35 + 0.36 * len(groups)
     return Chart("cost", "Cost", caption, panels if groups else (), legend, size=(2.9, height), columns=3)
 
