@@ -124,11 +124,11 @@ def report(
     """Write one self-contained HTML page, with figures and tables, of one run or comparing several."""
     from cl.reporting.cells import load_cells
     from cl.reporting.console import print_comparison
-    from cl.reporting.report import write_report
+    from cl.reporting.report import reporting_on, write_report
     from cl.system.notices import Notices
     from cl.system.printing import console_for
 
-    with Notices(console_for()).listening():
+    with Notices(console_for()).listening(), reporting_on(out or folders[0]):
         cells = load_cells(folders)
         path = write_report(cells, out or folders[0])
     print_comparison(cells)

@@ -107,7 +107,8 @@ def _weights(first: Targets, second: Targets) -> Tensor | None:
 
 def _candidates(data: Dataset, kind: Kind, rows: Tensor, labels: Tensor, learnt: int, training: bool) -> Tensor | None:
     views, width = data.store.views, data.store.views.width(learnt, kind)
-    old = (data.view != views.own(learnt)) & (training and kind == "token")
+    partly = (data.view != views.own(learnt)) & (data.view != views.everything(learnt))
+    old = partly & (training and kind == "token")
     if not any(views.private) and not old.any():
         return None
     view, columns = data.view[rows], torch.arange(width)

@@ -28,8 +28,7 @@ class Network(nn.Module):
         self.backbone, self.pooling, self.head_type = backbone, pooling, head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
-        self._trained: set[str] = set()
-        self._lent: set[str] = set()
+        self.trained: set[str] = set()  # names of parameters that train or have trained
 
     def train(self, mode: bool = True) -> Network:
         """Train or eval mode; a backbone that is frozen stays in eval mode, without dropout."""
@@ -40,19 +39,13 @@ class Network(nn.Module):
 
     def base(self) -> dict[str, nn.Parameter]:
         """The parameters that do not train and never have: they are as they were loaded."""
-        training = {name for name, p in self.named_parameters() if p.requires_grad}
-        for name in training & self._lent:  # a plugin lets it train from now on: others keep the old values
-            owner, _, own_name = name.rpartition(".")
-            setattr(self.get_submodule(owner), own_name, nn.Parameter(self.get_parameter(name).detach().clone()))
-        self._trained |= training
-        self._lent -= training
-        return {name: p for name, p in self.named_parameters() if name not in self._trained}
+        return {n: p for n, p in self.named_parameters() if not p.requires_grad and n not in self.trained}
 
-    def lend(self) -> dict[str, nn.Parameter]:
-        """The base, for a copy of the network to use by reference."""
-        base = self.base()
-        self._lent |= base.keys()
-        return base
+    def note_what_trains(self) -> list[str]:
+        """Notes, once plugins have frozen what they freeze, what trains from now on; the names that are new in it."""
+        new = [name for name, p in self.named_parameters() if p.requires_grad and name not in self.trained]
+        self.trained.update(new)
+        return new
 
     @property
     def classes(self) -> dict[Kind, tuple[str, ...]]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterable
+from weakref import WeakKeyDictionary, WeakSet
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from cl.models.network import Network
 
 Snapshot = dict[str, Tensor]
 """Parameters that train or have trained, and buffers, by name."""
+_copies: WeakKeyDictionary[Network, WeakSet[Network]] = WeakKeyDictionary()
 
 
 def snapshot(network: Network) -> Snapshot:
@@ -30,18 +34,19 @@ def take_back(network: Network, state: Snapshot) -> None:
         raise KeyError(f"this is no snapshot of this network: {', '.join(wrong[:3])}")
 
 
-def base_hash(network: Network) -> str:
-    """A hash of the weights that never trained: what a snapshot stands upon. Empty where there are none.
+def hashes(network: Network, names: Iterable[str]) -> dict[str, str]:
+    """A hash of each of these weights: of the base, what a snapshot stands upon."""
+    found = {}
+    for name in names:
+        content = network.get_parameter(name).detach().cpu().flatten().view(torch.uint8).numpy()
+        found[name] = hashlib.sha256(content.data).hexdigest()[:16]
+    return found
 
-    Without those that nothing depends on, such as a pooler's, which may be random.
-    """
-    content = hashlib.sha256()
+
+def base_names(network: Network) -> list[str]:
+    """The names of the base, without weights that nothing depends on, such as a pooler's, which may be random."""
     unused = {f"backbone.model.{name}" for name in network.backbone.facts.unused}
-    base = {name: parameter for name, parameter in network.base().items() if name not in unused}
-    for name, parameter in sorted(base.items()):
-        content.update(name.encode())
-        content.update(parameter.detach().cpu().contiguous().float().numpy().tobytes())
-    return content.hexdigest()[:16] if base else ""
+    return [name for name in network.base() if name not in unused]
 
 
 def frozen_copy(network: Network) -> Network:
@@ -49,8 +54,20 @@ def frozen_copy(network: Network) -> Network:
 
     A frozen backbone costs no memory here, however large it is.
     """
-    twin = copy.deepcopy(network, {id(parameter): parameter for parameter in network.lend().values()})
+    twin = copy.deepcopy(network, {id(parameter): parameter for parameter in network.base().values()})
+    _copies.setdefault(network, WeakSet()).add(twin)
     return twin.eval().requires_grad_(False)
+
+
+def settle(network: Network) -> None:
+    """Notes what trains from now on. Copies that had such weights by reference get their own, as they are now."""
+    for name in network.note_what_trains():
+        parameter = network.get_parameter(name)
+        owner, _, own_name = name.rpartition(".")
+        for twin in _copies.get(network, ()):
+            if dict(twin.named_parameters()).get(name) is parameter:
+                own = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+                setattr(twin.get_submodule(owner), own_name, own)
 
 
 def restored_copy(network: Network, state: Snapshot) -> Network:
@@ -58,5 +75,6 @@ def restored_copy(network: Network, state: Snapshot) -> Network:
     twin = frozen_copy(network)
     for kind in [kind for kind in twin.heads if f"heads.{kind}.weight" not in state]:
         del twin.heads[kind]
+    twin.trained = twin.trained & state.keys()  # what has begun to train since is here as it was loaded
     take_back(twin, state)
     return twin.requires_grad_(False)

@@ -102,9 +102,9 @@ def _band(groups: Mapping[str, list[CellResult]]) -> str:
 
 
 def _first(lines: Curves) -> int:
-    """The first experience after which anything was measured."""
-    measured = (np.isfinite(mean(values)) for values in lines.values())
-    return min(int(found.argmax()) for found in measured if found.any())
+    """The first experience after which anything was measured; their number where nothing was."""
+    measured = [np.isfinite(mean(values)) for values in lines.values()]
+    return min((int(found.argmax()) for found in measured if found.any()), default=len(measured[0]))
 
 
 def _type_f1(cell: CellResult, name: str) -> Floats:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +46,42 @@ def write_report(cells: Sequence[CellResult], out_dir: Path) -> Path:
     found = [*stream_charts(cells), heat_maps(cells), loss_chart(cells), cost_chart(cells)]
     charts = [chart for chart in found if chart.panels]
     table = comparison(cells)
+    with _as_user_error(out_dir):
+        _delete_figures(out_dir / "figures", {chart.name for chart in charts})
+        for chart in charts:
+            save(chart, out_dir / "figures")
+        write_text(out_dir / "table.md", to_markdown(table))
+        write_text(out_dir / "table.tex", to_latex(table))
+        write_text(out_dir / "report.html", _page(cells, charts))
+    return out_dir / "report.html"
+
+
+@contextmanager
+def reporting_on(out_dir: Path) -> Iterator[None]:
+    """Within it cells are loaded and their report is written: by one process at a time, so that none overwrites a newer
+    report, and with the time of its beginning, so that what ends meanwhile is newer than it.
+    """
+    with _as_user_error(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out_dir / ".report.lock")
+        lock.acquire()
     try:
-        (out_dir / "figures").mkdir(parents=True, exist_ok=True)
-        with FileLock(out_dir / ".report.lock"):  # several processes may come to the end of a grid at once
-            _delete_figures(out_dir / "figures", {chart.name for chart in charts})
-            for chart in charts:
-                save(chart, out_dir / "figures")
-            write_text(out_dir / "table.md", to_markdown(table))
-            write_text(out_dir / "table.tex", to_latex(table))
-            write_text(out_dir / "report.html", _page(cells, charts))
+        began = time.time()
+        yield
+        if (page := out_dir / "report.html").exists():
+            os.utime(page, (began, began))
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _as_user_error(out_dir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"the report cannot be written to {out_dir}: {error.strerror or error}. Choose another folder with --out"
         ) from error
-    return out_dir / "report.html"
 
 
 def _delete_figures(folder: Path, drawn: Set[str]) -> None:

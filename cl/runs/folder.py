@@ -37,9 +37,9 @@ def usable(path: str) -> Path:
     except OSError as error:
         raise UserError(f"run.dir: cannot write to {folder}: {error.strerror}. Choose another folder") from error
     # Folders without a file are those of cells that nothing came of: of a process that was killed, or a full disk.
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not list(folder.glob(CELLS)) and (file := next(files, None)):
-        there = file.relative_to(folder)
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    seen = (path for path in files if not any(part.startswith(".") for part in path.parts))
+    if not list(folder.glob(CELLS)) and (there := next(seen, None)):
         raise UserError(f"run.dir: {folder} holds something that is no run ({there}). Choose another folder")
     return folder
 
@@ -128,36 +128,54 @@ def discard(cells: Sequence[Cell]) -> list[str]:
             if state := state_of(cell.folder):
                 gone.append(f"{cell.name} (learnt {state.num_learnt}/{state.num_experiences})")
             # Checkpoints first, and what they were asked for last: nobody may go on with them under another question.
+            order = {checkpoint.FOLDER: 0, FILE: 2, CONFIG: 3}
             paths = [path for path in cell.folder.iterdir() if path.name != LOCK]
-            for path in sorted(paths, key=lambda path: (path.name in (CONFIG, FILE), path.name != checkpoint.FOLDER)):
+            for path in sorted(paths, key=lambda path: order.get(path.name, 1)):
                 empty(path) if path.is_dir() else path.unlink()
         return gone
 
 
-def ask_for(cells: Sequence[Cell], warn: Callable[[str], None]) -> None:
+def ask_for(cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[Path, str]:
     """Notes in the run folder what is asked for, so that `cl resume` knows of it: cells that are new there, and other
     options of cells that go on, which `warn` is called with and their warnings keep.
+
+    The configuration of each such cell as it was, by folder: for `take_back`.
     """
+    before: dict[Path, str] = {}
     for cell in cells:
         try:
             cell.folder.mkdir(parents=True, exist_ok=True)
             with holding(cell.folder) as mine:
                 if mine:
-                    _note(cell, warn)
+                    before |= _note(cell, warn)
         except OSError as error:
             raise UserError(f"{cell.folder}: cannot write there: {error.strerror}. Choose another run.dir") from error
+    return before
 
 
-def _note(cell: Cell, warn: Callable[[str], None]) -> None:
+def take_back(cell: Cell, before: str, warn: Callable[[str], None]) -> None:
+    """Gives a cell the configuration that it had before other options were noted, with which it could not go on."""
+    text = f"{cell.name} could not go on with these options, and keeps those it had"
+    warn(text)
+    notices.keep(cell.folder, [text])
+    write_text(cell.folder / CONFIG, before)
+
+
+def _note(cell: Cell, warn: Callable[[str], None]) -> dict[Path, str]:
     state, file = state_of(cell.folder), cell.folder / CONFIG
-    if state is None or state.name == WAITING:
+    if state is None or not file.is_file():
         write_text(file, to_yaml(cell.config))
         State(WAITING, started_in=os.getcwd()).write(cell.folder)
-    elif state.name != FINISHED and (changed := _changed(file, cell)):
-        text = f"{cell.name} goes on with another configuration than it began with: {'; '.join(changed.values())}"
-        warn(text)
-        notices.keep(cell.folder, [text])
-        write_text(file, to_yaml(cell.config))
+        return {}
+    changed = _changed(file, cell) if state.name != FINISHED else {}
+    if not changed:
+        return {}
+    before, was = file.read_text(encoding="utf-8"), "was asked for" if state.name == WAITING else "began"
+    text = f"{cell.name} goes on with another configuration than it {was} with: {'; '.join(changed.values())}"
+    warn(text)
+    notices.keep(cell.folder, [text])
+    write_text(file, to_yaml(cell.config))
+    return {cell.folder: before}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

@@ -20,11 +20,11 @@ from cl.config import Config, completed, to_yaml
 from cl.config.trainer import max_time
 from cl.reporting.cells import load_cells
 from cl.reporting.console import print_comparison
-from cl.reporting.report import write_report
+from cl.reporting.report import reporting_on, write_report
 from cl.runs.cell import CellRun
 from cl.runs.cells import CONFIG, Cell, cells_in, cells_of, chosen
 from cl.runs.disk import is_behind
-from cl.runs.folder import ask_for, discard, refuse_other_config, refuse_other_data, usable
+from cl.runs.folder import ask_for, discard, refuse_other_config, refuse_other_data, take_back, usable
 from cl.runs.learners import num_processes
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.results import Results
@@ -136,14 +136,23 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
         refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
         if grid.discards and (gone := discard(todo)):
             say(console, f"discarded: {', '.join(gone)}")
-        ask_for(todo, log.warning)
+        before = ask_for(todo, log.warning)
+    else:
+        before = {}
     if in_processes:
         return _run_in_processes(todo, console)
-    return _run_here(todo, prepared, grid.discards, console, notices)
+    return _run_here(todo, prepared, grid.discards, before, console, notices)
 
 
-def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Console, notices: Notices) -> list[str]:
-    """The cells that failed, and why."""
+def _run_here(
+    cells: Sequence[Cell],
+    prepared: Prepared,
+    anew: bool,
+    before: dict[Path, str],
+    console: Console,
+    notices: Notices,
+) -> list[str]:
+    """The cells that failed, and why. `before`: configurations that were changed for this run, see `ask_for`."""
     for warning in prepared.warnings:
         log.warning(warning)
     failed, stop = list[str](), StopRequest(max_time=max_time(cells[0].config.trainer))
@@ -154,8 +163,13 @@ def _run_here(cells: Sequence[Cell], prepared: Prepared, anew: bool, console: Co
                 _run_one(CellRun(cell, prepared, console, notices, stop), anew)
                 if cell is not cells[-1] and on_any(stop.made):  # while the cell came to its end
                     raise Stopped(stop.reason)
-            except UserError:
-                raise
+            except UserError as error:
+                if cell.folder in before and is_first():
+                    take_back(cell, before[cell.folder], log.warning)
+                if len(cells) == 1 or torch.distributed.is_initialized():
+                    raise
+                say(console, f"{cell.name} failed: {error}", "red")
+                failed.append(f"{cell.name} ({error})")
             except Exception as error:
                 if torch.distributed.is_initialized() and not isinstance(error, Diverged):
                     raise  # the other ranks wait for this one
@@ -220,7 +234,8 @@ def _run_in_processes(cells: Sequence[Cell], console: Console) -> list[str]:
 
 
 def _compare(folder: Path, console: Console) -> None:
-    found = load_cells([folder])
-    report = write_report(found, folder)
+    with reporting_on(folder):
+        found = load_cells([folder])
+        report = write_report(found, folder)
     print_comparison(found, console)
     say(console, f"report: {report}")

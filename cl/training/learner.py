@@ -21,7 +21,7 @@ from cl.data.sampler import derive_seed
 from cl.evaluation.evaluator import Evaluator
 from cl.evaluation.matrix import Row
 from cl.models.network import Network
-from cl.models.snapshot import base_hash, snapshot, take_back
+from cl.models.snapshot import base_names, hashes, settle, snapshot, take_back
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
@@ -75,7 +75,7 @@ class Learner(LightningModule):
         self.stopping = False  # whether any rank was asked to stop, agreed in the newest step
         self.cost = Cost()
         self._terms: dict[str, Tensor] = {}
-        self._base_hash: tuple[frozenset[str], str] | None = None
+        self._loaded: dict[str, str] = {}  # hashes of weights that do not train, as they were loaded
         self._stepped = False  # whether the optimizer has taken the step under way
 
     # ------------------------------------------------------------------------------ an experience's course
@@ -85,7 +85,8 @@ class Learner(LightningModule):
         self.experience, self.num_steps, self.cost = experience, 0, Cost()
         self.network.grow(self.store.views.classes[experience.index], self.tools.generator("head"))
         self.strategy.adapt_model(self.tools, experience)
-        self.network.base()  # from now on without what trains in this experience
+        settle(self.network)
+        self._loaded |= hashes(self.network, [n for n in base_names(self.network) if n not in self._loaded])
         self.recipe = self.strategy.recipe(self.tools, Recipe(self.training_options), experience)
 
     def learn(self, trainer: Trainer) -> Learnt:
@@ -106,7 +107,7 @@ class Learner(LightningModule):
             "recipe": asdict(self.recipe) if self.strategy.changes_recipe else None,
             "classes": self.network.classes,
             "network": snapshot(self.network),
-            "base": self.base_hash,
+            "base": {name: self._loaded[name] for name in base_names(self.network)},
             "plugins": self.strategy.state_dict(),
         }
 
@@ -115,10 +116,10 @@ class Learner(LightningModule):
         for experience in self.evaluator.experiences[: state["experience"] + 1]:
             self.begin(experience)  # the structure grows as it did, then the values are taken over
         self.network.to(next(iter(state["network"].values())).dtype)  # that of a `…-true` precision
-        if self.base_hash != state["base"]:
+        if other := [name for name in base_names(self.network) if self._loaded[name] != state["base"].get(name)]:
             raise UserError(
-                "the weights of the backbone that do not train are others than those that the run began with: bring "
-                "its files back, or start anew with run.overwrite=true"
+                f"the weights of the backbone that do not train ({other[0]}, …) are others than those that the run "
+                "began with: bring its files back, or start anew with run.overwrite=true"
             )
         # Earlier networks first: they stand upon the weights that were loaded, some of which have trained since.
         self.strategy.load_state_dict(self.tools, state["plugins"])
@@ -126,14 +127,6 @@ class Learner(LightningModule):
         self.num_steps, self.total_steps, self.cost = state["num_steps"], state["total_steps"], Cost(**state["cost"])
         if state["recipe"] is not None:
             self.recipe = Recipe(Training(**state["recipe"]["options"]), state["recipe"]["rates"])
-
-    @property
-    def base_hash(self) -> str:
-        """That of the weights that never trained, taken once for as long as they are the same ones."""
-        names = frozenset(self.network.base())
-        if self._base_hash is None or self._base_hash[0] != names:
-            self._base_hash = names, base_hash(self.network)
-        return self._base_hash[1]
 
     def data(self) -> ExperienceData:
         """What to train on in this experience, as the plugins leave it, from the step it stands at."""
@@ -168,6 +161,7 @@ class Learner(LightningModule):
 
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
+        self._base = hashes(self.network, base_names(self.network))
         if not self.num_steps:
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
@@ -179,6 +173,7 @@ class Learner(LightningModule):
         self.cost.train_seconds += self.elapsed()
         self._warn_of_skipped_steps()
         self.strategy.after_experience(self.tools, self.experience)
+        self._refuse_changed_base()
         self.cost.plugin_seconds += self.elapsed()
         row, pooled = self.evaluate("test")
         self.cost.evaluate_seconds += self.elapsed()
@@ -329,8 +324,18 @@ class Learner(LightningModule):
         before, self._clock = self._clock, time.perf_counter()
         return self._clock - before
 
+    def _refuse_changed_base(self) -> None:
+        now = hashes(self.network, self._base)
+        if changed := [name for name, before in self._base.items() if now[name] != before]:
+            raise RuntimeError(
+                f"a plugin has changed {changed[0]}, which does not train (requires_grad is False): no checkpoint "
+                "would hold it. Let it train, if need be with a rate of 0 in the recipe"
+            )
+
     def _refuse_plan(self) -> None:
         plan, name = self.plan, f"experience {self.experience.index} ({self.experience.name})"
+        if not plan.steps_per_epoch:
+            raise UserError(f"{name} has no example to train on: plugins have left none (train_data)")
         raise UserError(
             f"{name} has taken {self.num_steps} steps already, and with the options of now it has {plan.num_steps} in "
             f"all: give at least trainer.max_epochs={self.num_steps // plan.steps_per_epoch + 1}, and no smaller "

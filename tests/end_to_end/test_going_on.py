@@ -16,7 +16,9 @@ import cl.runs.grid
 from cl.cli import _as_it_began
 from cl.config import load
 from cl.evaluation.matrix import EvaluationMatrix
+from cl.reporting.report import reporting_on
 from cl.runs.cells import cells_of
+from cl.runs.disk import is_behind
 from cl.runs.folder import discard
 from cl.runs.grid import run
 from cl.runs.streams import build_stream
@@ -70,7 +72,10 @@ def test_a_cell_that_broke_off_before_its_matrix_was_written(
 
 def test_a_report_that_is_behind_is_written_again(cl_command: Run, folder: Path, interrupted: Path) -> None:
     report = folder / "out" / "report.html"
-    report.write_text("old")
+    with reporting_on(folder / "out"):
+        report.write_text("old")
+        State("interrupted", 2, 3).write(interrupted)  # it ends while the report is drawn
+    assert is_behind(folder / "out")
     assert cl_command("resume", "out/fragile/seed0")[0] == 0  # of one cell: no comparison
     assert report.read_text() == "old"
     code, output = cl_command("resume", "out")
@@ -94,7 +99,7 @@ def test_checkpoints_go_before_what_says_what_they_answer(
 
     monkeypatch.setattr(Path, "unlink", note)
     discard([cell])
-    assert gone[0].startswith("checkpoints/") and set(gone[-2:]) == {"config.yaml", "state.json"}
+    assert gone[0].startswith("checkpoints/") and gone[-2:] == ["state.json", "config.yaml"]
     assert not any(name.startswith("checkpoints/") for name in gone[5:])
     assert [path.name for path in cell.folder.iterdir()] == [".lock"]
 
@@ -156,7 +161,22 @@ def test_an_experience_that_is_longer_already_than_asked(cl_command: Run, folder
     assert code == 2 and "Traceback" not in output
     least = output.rpartition("trainer.max_epochs=")[2].partition(",")[0]
     assert "has taken 6 steps already" in output
+    assert "could not go on with these options, and keeps those it had" in output
+    assert load(folder / "out" / "fragile" / "seed0" / "config.yaml").trainer["max_epochs"] == 4
     assert cl_command("resume", "out", f"trainer.max_epochs={least}")[0] == 0
+
+
+def test_a_cell_that_cannot_go_on_so_does_not_stop_others(cl_command: Run, folder: Path) -> None:
+    """And of one that had not begun it is said that it was asked for with other options."""
+    (folder / "interrupted").write_text("5")
+    assert cl_command("run", "tiny.yaml", "run.dir=out", FRAGILE, "trainer.max_epochs=4", "seeds=[0, 1]")[0] == 130
+    (folder / "interrupted").unlink()
+    code, output = cl_command("resume", "out", "trainer.max_epochs=1")
+    assert code == 1 and "fragile seed 0 failed: experience 2" in output and "Traceback" not in output
+    states = {seed: state_of(folder / "out" / "fragile" / f"seed{seed}") for seed in (0, 1)}
+    assert [state.name for state in states.values() if state] == ["failed", "finished"]
+    said = "fragile seed 1 goes on with another configuration than it was asked for with: trainer.max_epochs: 4 → 1"
+    assert said in (folder / "out" / "fragile" / "seed1" / "warnings.txt").read_text()
 
 
 # -------------------------------------------------------------------------------------- what is no way on
@@ -190,6 +210,9 @@ def test_cells_that_nothing_came_of_are_no_obstacle(
         assert code == 2 and "cannot write there: No space left on device" in output
     assert (folder / "out" / "finetune" / "seed0").is_dir()
     assert cl_command("run", "tiny.yaml", "run.dir=out")[0] == 0
+    (folder / "hidden" / ".git").mkdir(parents=True)
+    (folder / "hidden" / ".git" / "HEAD").write_text("")
+    assert cl_command("run", "tiny.yaml", "run.dir=hidden")[0] == 0
     (folder / "mine").mkdir()
     (folder / "mine" / "thesis.tex").write_text("")
     code, output = cl_command("run", "tiny.yaml", "run.dir=mine")

@@ -96,6 +96,7 @@ def test_figures_of_an_earlier_report_do_not_stay(tmp_path):
 
 def test_a_run_that_failed_early_does_not_move_types_forward():
     """What it never measured came first for nobody."""
+    assert _first({"lwf": np.full((1, 3), np.nan)}) == 3  # measured by nobody: last
     lines = {"ewc": np.array([[np.nan, np.nan, 50.0]]), "lwf": np.full((1, 3), np.nan)}
     assert _first(lines) == 2
 

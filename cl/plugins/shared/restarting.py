@@ -29,3 +29,7 @@ class Restarting(Plugin):
             fresh[name][tuple(map(slice, old.shape))] = old.to(fresh[name])  # rows that arrive now are fresh
         self.initial = fresh
         take_back(tools.network, fresh)
+
+    def before_experience(self, tools: Tools, experience: Experience) -> None:
+        base = tools.network.base()  # all plugins have frozen what they freeze
+        self.initial = {name: value for name, value in self.initial.items() if name not in base}
