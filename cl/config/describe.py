@@ -41,7 +41,7 @@ def describe(section: str = "") -> list[Key]:
     )
     found = [key for key in keys if not section or key.name == section or key.name.startswith(f"{section}.")]
     if not found:
-        names = [*sections, *(key.name for key in keys if "." not in key.name)]
+        names = list(dict.fromkeys([*sections, *(key.name for key in keys if "." not in key.name)]))
         raise UserError(f"there is no section {section!r}.{one_of(section, names)}")
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from os import PathLike
 from pathlib import Path
@@ -28,15 +29,29 @@ def load(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Config:
     Raises `UserError`, which says where each wrong value stands.
     """
     path, config = Path(path), OmegaConf.structured(Config)
+    mistakes: list[str] = []
     for file, content in _files(path):
         for key, value in _leaves(config, content, file):
-            _set(config, key, value, f"{file}{_line(file, key)}")
+            with _collecting(mistakes):
+                _set(config, key, value, f"{file}{_line(file, key)}")
     for override in overrides:
-        key, value = _parsed(override)
-        _set(config, key, value, repr(override), merge=key != "strategies")  # a list of them is the whole list
+        with _collecting(mistakes):
+            key, value = _parsed(override)
+            _set(config, key, value, repr(override), merge=key != "strategies")  # a list of them is the whole list
+    if mistakes:
+        raise UserError("\n".join(mistakes))
     if config.run.dir is None:
         config.run.dir = f"runs/{path.stem}"
     return _checked(config, lambda key: f"{_origin(key, path, overrides)}: ")
+
+
+@contextmanager
+def _collecting(mistakes: list[str]) -> Iterator[None]:
+    """Notes mistakes of the user's, so that all of them are told at once."""
+    try:
+        yield
+    except UserError as error:
+        mistakes.append(str(error))
 
 
 def completed(config: Config) -> Config:
@@ -74,10 +89,13 @@ def _files(path: Path, including: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         content = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.{_near(path)}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: cannot read: it is a folder. Name a YAML file; of a run folder, cl resume") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read: {error}") from error
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+        twice = " Each key may stand once: two strategies need two names." if "duplicate key" in str(error) else ""
+        raise UserError(f"{path}: not valid YAML: {error}.{twice}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a list, not a mapping of keys")
     included = content.pop("include", None) or []
@@ -128,7 +146,15 @@ def _set(config: DictConfig, key: str, value: Any, where: str, merge: bool = Tru
     except TypeError as error:  # a list for a mapping, or the other way round
         raise UserError(f"{where}: {key}: write a {'mapping' if isinstance(value, list) else 'list'} here") from error
     except (OmegaConfBaseException, ValueError, IndexError) as error:
-        raise UserError(f"{where}: {getattr(error, 'full_key', None) or key}: {reason(error)}") from error
+        raise UserError(f"{where}: {getattr(error, 'full_key', None) or key}: {reason(error)}{_longer(key)}") from error
+
+
+def _longer(key: str) -> str:
+    """A hint at the keys that end as this one: `trainer.max_epochs` for `max_epochs`."""
+    from cl.config.describe import describe
+
+    found = [known.name for known in describe() if known.name.endswith(f".{key}")]
+    return f". Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
 def _origin(key: str, path: Path, overrides: Sequence[str]) -> str:

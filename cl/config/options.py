@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
@@ -54,14 +55,24 @@ def locate(path: str, where: str) -> Any:
     try:
         found = importlib.import_module(module)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        raise UserError(f"{where}: cannot import {path!r}: {error}. Is its folder on PYTHONPATH?") from error
+        raise UserError(
+            f"{where}: cannot import {path!r}: {error}. Start cl in the folder of its file, or add that folder to "
+            "PYTHONPATH"
+        ) from error
     if not hasattr(found, name):
         hint = did_you_mean(name, [each for each in vars(found) if not each.startswith("_")])
         raise UserError(f"{where}: cannot import {path!r}: the module {module} has nothing of that name.{hint}")
     return getattr(found, name)
 
 
+WANTED = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+
+
 def reason(error: Exception) -> str:
     """What OmegaConf complains of, in a line."""
     first = str(getattr(error, "msg", None) or error).splitlines()[0].removeprefix("Merge error: ")
+    if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
+        return f"is {found[1]!r}: give {WANTED.get(found[2], found[2])}"
+    if found := re.match(r"Cannot assign (\w+) to Dict", first):
+        return "write a mapping here, such as {train: 100}"
     return first + ". Set it, or give a value in its place" * isinstance(error, InterpolationResolutionError)

@@ -196,6 +196,8 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         for split in getattr(config.stream, key):
             if split not in splits:
                 yield f"stream.{key}.{split}", f": there is no such split here.{one_of(split, splits)}"
+    if (total := sum(config.stream.hold_out.values())) > 1:
+        yield "stream.hold_out", f" takes {total:.0%} of train in all: leave some of it to train on"
     if config.training.batch_tokens is not None and not config.training.shuffle:
         yield "training.batch_tokens", " makes batches of like lengths, and training.shuffle=false: drop one of them"
     scratch = config.network.scratch

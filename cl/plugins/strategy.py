@@ -86,12 +86,12 @@ class Strategy:
     def losses(self, tools: Tools, step: Step) -> dict[str, Tensor]:
         """The loss terms by plugin."""
         terms = {name: _call(name, "loss", plugin.loss, tools, step) for name, plugin in self._on("loss")}
-        return {name: term for name, term in terms.items() if term is not None}
+        return _tensors("loss", terms)
 
     def penalties(self, tools: Tools, gradients: Gradients) -> dict[str, Tensor]:
         """The terms of the parameters alone by plugin; their gradients are added to `gradients` in place."""
         terms = {n: _call(n, "penalty", plugin.penalty, tools, gradients) for n, plugin in self._on("penalty")}
-        return {name: term for name, term in terms.items() if term is not None}
+        return _tensors("penalty", terms)
 
     def state_dict(self) -> dict[str, Any]:
         """Every plugin's state by name."""
@@ -141,3 +141,12 @@ def _piped(name: str, seam: str, plugin: Plugin, *arguments: Any) -> Any:
     if value is None:
         raise PluginError(f"plugin {name!r} returned nothing in {seam}: return what the next plugin gets")
     return value
+
+
+def _tensors(seam: str, terms: dict[str, Any]) -> dict[str, Tensor]:
+    """The terms that there are. Raises `PluginError` for one that is no tensor of a single number."""
+    for name, term in terms.items():
+        if term is not None and not (isinstance(term, Tensor) and term.ndim == 0):
+            what = f"a tensor of shape {list(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+            raise PluginError(f"plugin {name!r}: {seam} returned {what}: return a tensor of one number, or None")
+    return {name: term for name, term in terms.items() if term is not None}

@@ -27,6 +27,7 @@ from cl.reporting.wandb import WandbSink, open_logger
 from cl.runs.cells import CONFIG, DATA, Cell
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
+from cl.runs.strategies import code_of
 from cl.streams import protocols
 from cl.streams.identity import fingerprint
 from cl.system import memory, notices
@@ -196,7 +197,8 @@ class CellRun:
     def _write_beginning(self) -> None:
         folder, prepared = self.cell.folder, self.prepared
         write_text(folder / CONFIG, to_yaml(self.cell.config))
-        write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded})
+        code = code_of(self.cell.config.strategies[self.cell.strategy])
+        write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded, "code": code})
         data = {
             "split": protocols.fingerprint(self.experiences),
             "data": fingerprint(prepared.identity),

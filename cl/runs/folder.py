@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from cl.config import load, to_yaml
 from cl.runs.cells import CELLS, CONFIG, DATA, Cell
 from cl.runs.disk import empty
+from cl.runs.strategies import code_of
 from cl.streams.identity import Identity, changes
 from cl.system import notices
 from cl.system.files import read_json, write_text
@@ -111,6 +112,22 @@ def refuse_other_data(folder: Path, now: Sequence[Identity], encoded: str, disca
                 "share their data: bring the old data back, choose another run.dir, or start every cell of the folder "
                 "anew with run.overwrite=true"
             )
+
+
+def changed_code(folder: Path, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
+    """Of these cells those with a plugin of the user's whose code is not that of a cell in the folder, and which.
+
+    It is no error, for a mistake may have been mended; but results of two versions are not those of one.
+    """
+    known: dict[str, dict[str, list[str]]] = {}
+    for file in sorted(folder.glob(f"*/seed*/{DATA}")):
+        for path, code in read_json(file).get("code", {}).items():
+            known.setdefault(path, {}).setdefault(code, []).append(f"{file.parent.parent.name} {file.parent.name}")
+    for cell in cells:
+        for path, code in code_of(cell.config.strategies[cell.strategy]).items():
+            others = [name for other, names in known.get(path, {}).items() if other != code for name in names]
+            if others:
+                yield cell, f"{path} has changed since {', '.join(others[:3])} began: the table compares two versions"
 
 
 def discard(cells: Sequence[Cell]) -> list[str]:

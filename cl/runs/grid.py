@@ -24,7 +24,7 @@ from cl.reporting.report import reporting_on, write_report
 from cl.runs.cell import CellRun
 from cl.runs.cells import CONFIG, Cell, cells_in, cells_of, chosen
 from cl.runs.disk import is_behind
-from cl.runs.folder import ask_for, discard, refuse_other_config, refuse_other_data, take_back, usable
+from cl.runs.folder import ask_for, changed_code, discard, refuse_other_config, refuse_other_data, take_back, usable
 from cl.runs.learners import num_processes
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.results import Results
@@ -32,7 +32,7 @@ from cl.runs.strategies import build_strategy
 from cl.streams.stream import Stream
 from cl.system.allocator import freed_memory_kept
 from cl.system.files import write_text
-from cl.system.notices import Notices
+from cl.system.notices import Notices, keep
 from cl.system.printing import console_for, say
 from cl.system.ranks import is_first, on_any
 from cl.system.signals import Stopped, StopRequest
@@ -101,8 +101,12 @@ def _run(grid: Grid) -> None:
         todo = [cell for cell in grid.cells if grid.discards or not is_finished(cell.folder)]
         if not todo:
             say(console, f"{grid.folder}: every cell is finished; nothing to do")
+            for _, text in changed_code(grid.folder, grid.cells):
+                log.warning(text)
             if not (grid.compares and is_first() and is_behind(grid.folder)):
                 return
+        if 0 < len(todo) < len(grid.cells):
+            say(console, f"{len(grid.cells) - len(todo)} of {len(grid.cells)} cells are finished already")
         try:
             failed = _train(grid, todo, console, notices) if todo else []
         except (Stopped, KeyboardInterrupt) as stop:
@@ -137,6 +141,9 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
         if grid.discards and (gone := discard(todo)):
             say(console, f"discarded: {', '.join(gone)}")
         before = ask_for(todo, log.warning)
+        for cell, text in changed_code(grid.folder, todo):
+            log.warning(text)
+            keep(cell.folder, [text])
     else:
         before = {}
     if in_processes:

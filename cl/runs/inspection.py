@@ -134,7 +134,7 @@ def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experi
     text += f"; batches {'with' if backbone.first_position is None else 'without'} padding"
     if experiences:
         columns = columns_after(experiences, len(experiences) - 1)
-        text += f"; heads at the end: {sum(map(len, columns.values())) * (backbone.hidden + 1):,} parameters"
+        text += f"; the heads of all classes will have {sum(map(len, columns.values())) * (backbone.hidden + 1):,} more"
     say(console, text)
 
 

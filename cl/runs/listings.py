@@ -104,7 +104,8 @@ def _show_options(cls: type, console: Console) -> None:
     for f in fields(cls):
         if f.init:
             default = f.default if f.default_factory is MISSING else f.default_factory()
-            table.add_row(*map(Text, (f.name, str(f.type), "(must be given)" if default is MISSING else str(default))))
+            kind = f.type if isinstance(f.type, str) else f.type.__name__
+            table.add_row(*map(Text, (f.name, kind, "(must be given)" if default is MISSING else str(default))))
     if table.row_count:
         console.print(table)
 

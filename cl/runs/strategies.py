@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import sys
+from inspect import get_annotations
+from pathlib import Path
 from typing import Any
 
 from cl.config import instantiate, locate
@@ -38,6 +43,21 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
         raise UserError(f"strategies.{name}: {error}") from error
 
 
+def code_of(plugins: dict[str, Any] | None) -> dict[str, str]:
+    """A hash of what each plugin of a dotted path does: of its file's code, whatever its comments and spaces."""
+    paths = ((options or {}).get("plugin", name) for name, options in (plugins or {}).items())
+    found = {str(path): plugin_class(path, "strategies") for path in paths if path not in PLUGINS}
+    return {path: _hash_of(cls) for path, cls in found.items()}
+
+
+def _hash_of(cls: type) -> str:
+    file = getattr(sys.modules[cls.__module__], "__file__", None)
+    if file is None:  # typed into an interpreter
+        return ""
+    source = Path(file).read_text(encoding="utf-8")
+    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
+
+
 def plugin_class(name: object, where: str) -> type[Plugin]:
     """The plugin of a name of `PLUGINS` or a dotted path; `where` names the place in errors."""
     if not isinstance(name, str):
@@ -51,5 +71,8 @@ def plugin_class(name: object, where: str) -> type[Plugin]:
         )
     found = locate(name, where)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
-        raise UserError(f"{where}: {name} is no subclass of cl.plugins.base.Plugin")
+        raise UserError(f"{where}: {name} is no subclass of cl.Plugin")
+    own = [name for name, kind in get_annotations(found).items() if "ClassVar" not in str(kind)]
+    if own and "__dataclass_fields__" not in vars(found):
+        raise UserError(f"{where}: {name} has the field {own[0]} and no @dataclass above the class: add it")
     return found

@@ -16,7 +16,7 @@ from cl.streams.holdout import hold_out
 from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
-from cl.system.words import one_of
+from cl.system.words import did_you_mean, one_of
 from cl.types import SPLITS, Corpus, Experience, UserError
 
 
@@ -189,18 +189,31 @@ def _corpora(config: StreamConfig, notes: list[str]) -> list[Corpus]:
     return corpora
 
 
+# What people call formats elsewhere.
+ALIASES = dict.fromkeys(("conll", "conll2003", "bio", "iob", "iobes", "txt", "ner"), "columns")
+ALIASES |= dict.fromkeys(("hf", "huggingface", "hub", "parquet", "arrow"), "datasets") | {"ndjson": "jsonl"}
+
+
 def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:
     where = f"stream.corpora[{number}]"
     if missing := [key for key in ("name", "kind", "format", "train") if key not in entry]:
-        raise UserError(f"{where}: the key {missing[0]!r} is missing")
+        others = [key for key in map(str, entry) if key not in ("name", "kind", "format", *SPLITS)]
+        meant = [key for key in others if did_you_mean(key, missing[:1])]
+        hint = f": is {meant[0]!r} a misspelt {missing[0]}?" if meant else ""
+        raise UserError(f"{where}: the key {missing[0]!r} is missing{hint}")
     if entry["kind"] not in ("sequence", "token"):
         raise UserError(f"{where}.kind is {entry['kind']!r}; it is sequence or token")
     if (reads := str(entry["format"])) not in READERS:
-        raise UserError(f"{where}.format: there is no reader {reads!r}.{one_of(reads, READERS)}")
+        called = f" It is called {ALIASES[reads]!r} here." if reads in ALIASES else did_you_mean(reads, READERS)
+        raise UserError(
+            f"{where}.format: there is no format {reads!r}.{called} There are: {', '.join(READERS)} (see `cl streams`)"
+        )
     ours = ("name", "kind", "format", *SPLITS)
     known = [*ours, *(f.name for f in fields(READERS[reads]))]  # type: ignore[arg-type]
     if unknown := [key for key in entry if key not in known]:
-        raise UserError(f"{where}: there is no key {unknown[0]!r} with {reads}.{one_of(str(unknown[0]), known)}")
+        other = [name for name, cls in READERS.items() if unknown[0] in cls.__dataclass_fields__]  # type: ignore[attr-defined]
+        hint = f" It is one of {', '.join(other)}: is `format` right?" if other else one_of(str(unknown[0]), known)
+        raise UserError(f"{where}: format {reads} has no option {unknown[0]!r}.{hint}")
     reader = instantiate(READERS[reads], {key: value for key, value in entry.items() if key not in ours}, where)
     root = None if reads == "datasets" else config.root
     paths = {str(name): entry[name] for name in SPLITS if entry.get(name)}

@@ -80,6 +80,8 @@ def _same_label_twice(corpus: Corpus) -> Iterator[str]:
             f"the labels {listed(sorted({*same, *same.values()}))} differ in their form only, and count as different "
             f"classes. If they mean the same, name all labels in `labels`, with {{{pairs}}} among them"
         )
+    if corpus.kind == "sequence" and len(labels) == 1:
+        yield f"{listed(labels)} is its only class: every answer is right, unless other corpora share its head"
     if missing := [label for label in labels if label.casefold() in MISSING]:
         yield (
             f"{listed(missing)} is a class there, and is how tables write that a label is missing. If it is, drop "

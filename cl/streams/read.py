@@ -30,8 +30,9 @@ def read_corpus(name: str, kind: Kind, reader: Reader, paths: dict[str, str]) ->
         raise UserError(f"corpus {name}: there is no train split. Add `train:` and its file.")
     if reader.kind != kind:
         raise UserError(
-            f"corpus {name} is of kind {kind!r}, but its reader reads {reader.kind!r}. Correct `kind`, or take another "
-            "reader; readers of records read tokens if `tokens` names their key."
+            f"corpus {name} is of kind {kind!r}, but its format and options read {reader.kind!r}. Correct `kind` or "
+            "`format`: columns reads words with tags (token), csv and tsv read texts with labels (sequence), and json, "
+            "jsonl and datasets read either: words with tags if the option `tokens` names the key that holds them."
         )
     notes: list[str] = []
     parsed = {split: _parsed(name, split, reader, path, notes) for split, path in paths.items()}

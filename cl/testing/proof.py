@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin
+from cl.runs.strategies import build_strategy
 from cl.system.printing import console_for, say
 from cl.testing.composition import it_composes_or_is_refused
 from cl.testing.promises import PROMISES, TOLERANCE, Subject, it_says_what_a_user_asks, trained
@@ -21,10 +22,12 @@ def prove(plugin: str | type[Plugin], *, pairs: bool = False, ranks: bool = Fals
     """Proves a plugin with these options on tiny streams, in about 20 seconds, and prints what it keeps.
 
     `plugin`: a class at the top of a module, or its dotted path. `pairs`: beside a listed plugin of each kind too, a
-    minute. `ranks`: in two processes too, half a minute (its module must be importable there). Raises `AssertionError`
-    naming each promise that is broken, the stream, and how.
+    minute. `ranks`: in two processes too, half a minute (its module must be importable there). Raises `UserError` for a
+    plugin that cannot be made with these options, and `AssertionError` naming each promise that is broken, the stream,
+    and how.
     """
     name = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
+    build_strategy({name: options}, "proven")  # what cannot be made breaks no promise: said once
     subject, console, started = Subject(name, options), console_for(), time.monotonic()
     left_out = set() if pairs else {it_composes_or_is_refused}
     left_out |= set() if name in PLUGINS else {it_says_what_a_user_asks}  # a private plugin may say what it likes

@@ -165,7 +165,7 @@ def flatten(state: Any, prefix: str = "") -> dict[str, Any]:
     """A nested state as one level of tensors and plain values."""
     if isinstance(state, dict):
         return {k: v for key, value in state.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
-    return {prefix: state}
+    return {prefix.removesuffix("."): state}
 
 
 def assert_same(a: Any, b: Any, tolerance: float = 0.0) -> None:

@@ -99,7 +99,7 @@ def test_other_weights_under_a_checkpoint_are_refused(prepared: Get) -> None:
     data, config = prepared("sequence"), configured("sequence", {"probe": {}})
     state = through_a_file(train(data, config, 1).learner.state())
     fresh_learner(config, data).restore(state)
-    with pytest.raises(UserError, match="that do not train .* are others than those that the run began with"):
+    with pytest.raises(UserError, match=r"that do not train .* are others than those that the run began with"):
         fresh_learner(config, data, seed=1).restore(state)
 
 
@@ -122,9 +122,7 @@ class Merges(Embeddings):
 
 def test_frozen_weights_that_a_plugin_changes_are_found(prepared: Get) -> None:
     """No checkpoint would hold them."""
-    with pytest.raises(
-        RuntimeError, match=r"a plugin has changed backbone\.model\.embeddings\.word_embeddings"
-    ):
+    with pytest.raises(RuntimeError, match=r"a plugin has changed backbone\.model\.embeddings\.word_embeddings"):
         train(prepared("sequence"), configured("sequence", {f"{__name__}.Merges": {}}), 1)
 
 

@@ -49,8 +49,10 @@ def test_one_text_with_two_labels() -> None:
     (told,) = doubts(corpus)
     assert told.startswith("c: 1 texts of train stand in the data more than once, with different labels")
     assert "such as 'good good" in told and len(told) < 250
-    same = Corpus("c", "sequence", {"train": Examples(["a", "a"], ["x", "x"])})
+    same = Corpus("c", "sequence", {"train": Examples(["a", "a", "b"], ["x", "x", "y"])})
     assert not list(doubts(same))
+    (told,) = doubts(Corpus("c", "sequence", {"train": Examples(["a", "b"], ["x", "x"])}))
+    assert told == "c: 'x' is its only class: every answer is right, unless other corpora share its head"
 
 
 def test_one_text_with_another_label_in_another_split() -> None:

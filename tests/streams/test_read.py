@@ -601,7 +601,7 @@ def test_refused_corpora(write: Write) -> None:
         read_corpus("c", "sequence", Tsv(), {"trian": path})
     with pytest.raises(UserError, match=r"corpus c.*no train split.*`train:`"):
         read_corpus("c", "sequence", Tsv(), {"test": path})
-    with pytest.raises(UserError, match=r"corpus c.*'token'.*reads 'sequence'.*`tokens`"):
+    with pytest.raises(UserError, match=r"corpus c.*'token'.*read 'sequence'.*`tokens`"):
         read_corpus("c", "token", Jsonl(), {"train": path})
 
 

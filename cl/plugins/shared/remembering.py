@@ -29,8 +29,9 @@ class Remembering(Plugin):
     buffer: Buffer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.capacity < 1 or self.batch_size < 1:
-            raise ValueError(f"capacity and batch_size are at least 1, not {self.capacity} and {self.batch_size}")
+        for name in ("capacity", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
         self.buffer = Buffer(self.capacity)
 
     def draw(self, tools: Tools, purpose: str) -> Dataset:

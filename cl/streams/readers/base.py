@@ -89,9 +89,16 @@ def file_at(path: str) -> Path:
     if file.is_dir():
         raise UserError(f"{path}: a folder. Name a file in it: it has {listed(_names_in(file))}.")
     if not file.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {str(file.parent)!r} (seen from {Path.cwd()}).")
+        raise UserError(f"{path}: there is no folder {str(file.parent)!r}{_nearest(file.parent)}")
     names = _names_in(file.parent)
     raise UserError(f"{path}: not found.{did_you_mean(file.name, names)} Its folder has {listed(names)}.")
+
+
+def _nearest(folder: Path) -> str:
+    """Of a folder that is not there: where the names end that are, and what may have been meant."""
+    there = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    missing = folder.absolute().relative_to(there).parts[0]
+    return f": {there} has no {missing!r}.{did_you_mean(missing, _names_in(there))} Check stream.root and the path."
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -186,6 +193,18 @@ def check_numbers(splits: Mapping[str, Examples], notes: list[str]) -> None:
         )
     if len(distinct) > MOST_NUMBERS:
         notes.append(f"{are}: each is a class of its own. If they measure something, cut them into classes first")
+
+
+def check_labels(splits: Mapping[str, Examples], notes: list[str]) -> None:
+    """Raises `UserError` for labels that are no classes: numbers to predict, or one of its own for nearly each example."""
+    check_numbers(splits, notes)
+    labels = [label for examples in splits.values() for label in examples.labels]
+    distinct = set(labels)
+    if len(distinct) > max(MOST_NUMBERS, len(labels) / 2):
+        raise UserError(
+            f"there are {len(distinct)} different labels for {len(labels)} examples, such as {quoted(labels[0])}: "
+            "check which column or key the option `label` names."
+        )
 
 
 def _is_list(label: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from cl.streams.readers.base import Column, LabelledText, TextFile, as_column, as_columns, check_numbers, labelled_texts
+from cl.streams.readers.base import Column, LabelledText, TextFile, as_column, as_columns, check_labels, labelled_texts
 from cl.system.words import did_you_mean, listed
 from cl.types import Examples, Kind, UserError
 
@@ -49,7 +49,7 @@ class Csv(TextFile):
     def finish(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
         """The same examples."""
         if not self.labels:
-            check_numbers(splits, notes)
+            check_labels(splits, notes)
         return splits
 
     def _labelled(self, path: str) -> Iterator[LabelledText]:
@@ -122,7 +122,11 @@ class Csv(TextFile):
                 "In a file without a header line, give columns by number: `text: 0`, `label: 1`."
             )
         if not -len(header) <= column < len(header):
-            raise UserError(f"{where}: {len(header)} column(s), so there is no column {column}. They count from 0.")
+            tabs = len(header) == 1 and "\t" in header[0]
+            raise UserError(
+                f"{where}: {len(header)} column(s), so there is no column {column}. They count from 0."
+                + (" The line holds tabs: take `format: tsv`." if tabs else f" The line has {listed(header)}.")
+            )
         return column
 
 

@@ -15,7 +15,7 @@ from cl.streams.readers.base import (
     TextFile,
     as_column,
     as_columns,
-    check_numbers,
+    check_labels,
     labelled_texts,
     split_path,
 )
@@ -66,7 +66,7 @@ class Records(Reader):
         if self.tokens is not None:
             return as_bio(splits, self.scheme, self.labels, notes)
         if not self.labels:
-            check_numbers(splits, notes)
+            check_labels(splits, notes)
         return splits
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[LabelledText]:
