@@ -196,7 +196,7 @@ def check_numbers(splits: Mapping[str, Examples], notes: list[str]) -> None:
 
 
 def check_labels(splits: Mapping[str, Examples], notes: list[str]) -> None:
-    """Raises `UserError` for labels that are no classes: numbers to predict, or one of its own for nearly each example."""
+    """Raises `UserError` for labels that are no classes: numbers to predict, or another for nearly each example."""
     check_numbers(splits, notes)
     labels = [label for examples in splits.values() for label in examples.labels]
     distinct = set(labels)
