@@ -19,7 +19,7 @@ from cl.plugins.replay import Replay
 from cl.plugins.writers import Writers
 from cl.testing.composition import COMPOSED, composes
 from cl.testing.promises import PROMISES, Subject
-from cl.testing.proof import prove_on_ranks
+from cl.testing.proof import ON_RANKS, prove_on_ranks
 from cl.types import Experience
 
 
@@ -133,7 +133,7 @@ def test_distillation_over_padding_is_found() -> None:
 
 def test_a_buffer_of_one_rank_is_found() -> None:
     found = prove_on_ranks([Subject("conformance.test_mutations.RankLocalBuffer", {"capacity": 10})])
-    assert len(found) == 6  # on every stream, with accumulation, with dropout
+    assert len(found) == len(ON_RANKS)  # on every stream, with accumulation, with dropout
 
 
 def test_weights_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,7 @@ def test_a_configuration_made_in_python(folder: Path) -> None:
     assert not (folder / "None").exists()
     for section, key, value, said in (
         ("training", "batch_size", 0, "training.batch_size is 0"),
-        ("training", "batch_size", "many", "training.batch_size: Value 'many'"),
+        ("training", "batch_size", "many", "training.batch_size: is 'many': give a whole number"),
         ("stream", "limit", {"tests": 3}, "stream.limit.tests: there is no such split"),
     ):
         wrong = load(folder / "tiny.yaml")
