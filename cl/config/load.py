@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ def load(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Config:
     for file, content in _files(path):
         for key, value in _leaves(config, content, file):
             with _collecting(mistakes):
-                _set(config, key, value, f"{file}{_line(file, key)}")
+                _set(config, key, value, partial(_place, file, key))
     for override in overrides:
         with _collecting(mistakes):
             key, value = _parsed(override)
-            _set(config, key, value, repr(override), merge=key != "strategies")  # a list of them is the whole list
+            whole = key == "strategies"  # a list of them is the whole list
+            _set(config, key, value, partial(repr, override), merge=not whole)
     if mistakes:
         raise UserError("\n".join(mistakes))
     if config.run.dir is None:
@@ -121,7 +123,7 @@ def _leaves(config: DictConfig, content: dict[str, Any], file: Path, prefix: str
         elif isinstance(value, dict):
             yield from _leaves(config[name], value, file, f"{key}.")
         elif value is not None:  # a section all of whose lines are commented out says nothing
-            raise UserError(f"{file}{_line(file, key)}: {key} is {value!r}: write a mapping of its keys")
+            raise UserError(f"{_place(file, key)}: {key} is {value!r}: write a mapping of its keys")
 
 
 def _parsed(override: str) -> tuple[str, Any]:
@@ -138,15 +140,17 @@ def _parsed(override: str) -> tuple[str, Any]:
         raise UserError(f"{override!r}: {reason(error)}") from error
 
 
-def _set(config: DictConfig, key: str, value: Any, where: str, merge: bool = True) -> None:
+def _set(config: DictConfig, key: str, value: Any, where: Callable[[], str], merge: bool = True) -> None:
+    """Sets a key. `where` finds the place of the value for an error; it is slow, so it is asked only then."""
     if key == "seeds" and isinstance(value, int):
         value = [value]
     try:
         OmegaConf.update(config, key, value, merge=merge, force_add=False)
     except TypeError as error:  # a list for a mapping, or the other way round
-        raise UserError(f"{where}: {key}: write a {'mapping' if isinstance(value, list) else 'list'} here") from error
+        raise UserError(f"{where()}: {key}: write a {'mapping' if isinstance(value, list) else 'list'} here") from error
     except (OmegaConfBaseException, ValueError, IndexError) as error:
-        raise UserError(f"{where}: {getattr(error, 'full_key', None) or key}: {reason(error)}{_longer(key)}") from error
+        full = getattr(error, "full_key", None) or key
+        raise UserError(f"{where()}: {full}: {reason(error)}{_longer(key)}") from error
 
 
 def _longer(key: str) -> str:
@@ -162,11 +166,11 @@ def _origin(key: str, path: Path, overrides: Sequence[str]) -> str:
     for override in reversed(overrides):
         if key.startswith(override.partition("=")[0]):
             return repr(override)
-    return f"{path}{_line(path, key)}"
+    return _place(path, key)
 
 
-def _line(path: Path, key: str) -> str:
-    """`:12` for the line at which a dotted key stands in a YAML file, as far as it can be found."""
+def _place(path: Path, key: str) -> str:
+    """`file.yaml:12`, with the line at which a dotted key stands in a YAML file, as far as it can be found."""
     node, line = yaml.compose(path.read_text(encoding="utf-8")), None
     for part in re.split(r"[.\[]", key):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -174,4 +178,4 @@ def _line(path: Path, key: str) -> str:
         if found is None:
             break
         line, node = found[0].start_mark.line + 1, found[1]
-    return f":{line}" if line else ""
+    return f"{path}:{line}" if line else str(path)

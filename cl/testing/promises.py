@@ -13,7 +13,6 @@ import torch
 from cl.plugins.base import Plugin, stored_bytes
 from cl.runs.strategies import plugin_class
 from cl.testing.tiny import (
-    KINDS,
     End,
     assert_same,
     configured,
@@ -85,7 +84,7 @@ def promise_on(*streams: str) -> Callable[[Promise], Promise]:
     return register
 
 
-@promise_on(*KINDS)
+@promise_on("mixed", "own")
 def split_invariance(subject: Subject, stream: str) -> None:
     """One global batch gives one update, however many micro-batches it is dealt to (3 do not divide its size)."""
     whole = _plain(subject, stream)
@@ -130,8 +129,7 @@ def strength_0_is_finetuning(subject: Subject, stream: str) -> None:
 @promise_on("mixed")
 def it_does_something(subject: Subject, stream: str) -> None:
     """The network ends elsewhere than finetuning does."""
-    # Twice the usual epochs, so that a teacher has learnt enough to say something.
-    finetuned, protected = (_plain(each, stream, max_epochs=4).weights for each in (FINETUNING, subject))
+    finetuned, protected = (_plain(each, stream).weights for each in (FINETUNING, subject))
     same = all(torch.equal(finetuned[name], weight) for name, weight in protected.items())
     assert not same or overrides(subject.plugin, "network_for"), "the network ends exactly as finetuning does"
 
@@ -155,7 +153,7 @@ def its_term_can_be_descended(subject: Subject, stream: str) -> None:
         assert 1 / 3 < slope < 3, f"along its gradient the term changes at {slope} times the gradient's norm, not at 1"
 
 
-@promise_on("mixed", "own")
+@promise_on("own")
 def state_round_trip(subject: Subject, stream: str) -> None:
     """A fresh learner that takes over weights and state goes on, between two experiences, as the old one would."""
     config, data = configured(stream, subject.strategy()), prepared(stream)
@@ -169,7 +167,7 @@ def state_round_trip(subject: Subject, stream: str) -> None:
     assert straight.rows[-2:] == rows, "the scores differ"
 
 
-@promise_on("token", "mixed")
+@promise_on("mixed")
 def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     """Stopped after two steps of the third experience and resumed, all ends bit for bit as if never stopped."""
     config, data = configured(stream, subject.strategy()), prepared(stream)
@@ -244,7 +242,7 @@ def trained(stream: str, plugins: str, num_experiences: int | None, max_epochs: 
     return train(prepared(stream), config, num_experiences)
 
 
-def _plain(subject: Subject, stream: str, num_experiences: int | None = None, max_epochs: int = 2) -> End:
+def _plain(subject: Subject, stream: str, num_experiences: int | None = None) -> End:
     """How it ends undisturbed; to be looked at, not trained on."""
     plugins = subject.strategy() if subject is not FINETUNING else {}
-    return trained(stream, json.dumps(plugins), num_experiences, max_epochs)
+    return trained(stream, json.dumps(plugins), num_experiences)

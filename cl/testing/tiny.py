@@ -32,7 +32,6 @@ STREAMS = {
     "own": ToyConfig(domains=2, types=2, num_train=56, num_test=16),
 }
 """By name: sentiment domains, entity types one by one, both in turn, and both with candidates of their own."""
-KINDS = tuple(STREAMS)
 # Entities take more to be found at all: more examples, in about as many steps, at a higher rate.
 TRAININGS = {
     "sequence": Training(batch_size=8, learning_rate=1e-2),

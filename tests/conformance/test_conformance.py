@@ -9,7 +9,7 @@ import pytest
 from cl.plugins import PLUGINS
 from cl.testing import PROMISES, Subject
 from cl.testing.composition import COMPOSED, composes, distinct, kind_of
-from cl.testing.proof import prove_on_ranks
+from cl.testing.proof import ON_RANKS, prove_on_ranks
 from cl.testing.tiny import prepared
 
 ALL_PAIRS = list(combinations(PLUGINS, 2))
@@ -50,6 +50,8 @@ def test_there_is_something_old_of_each_kind_where_plugins_compose(stream: str) 
 
 @pytest.mark.distributed
 @pytest.mark.timeout(600)
-def test_two_ranks_are_one() -> None:
-    """Every strategy, on every stream, with and without accumulation and dropout."""
-    assert not prove_on_ranks([Subject.listed(name) for name in PLUGINS])
+def test_two_ranks_are_one_and_a_buffer_of_one_rank_is_found() -> None:
+    """On every stream, with accumulation, with dropout. Together, since starting two processes takes long."""
+    broken = Subject("conformance.test_mutations.RankLocalBuffer", {"capacity": 10})
+    found = prove_on_ranks([*map(Subject.listed, PLUGINS), broken])
+    assert len(found) == len(ON_RANKS) and all(broken.name in each for each in found), found

@@ -19,7 +19,6 @@ from cl.plugins.replay import Replay
 from cl.plugins.writers import Writers
 from cl.testing.composition import COMPOSED, composes
 from cl.testing.promises import PROMISES, Subject
-from cl.testing.proof import ON_RANKS, prove_on_ranks
 from cl.types import Experience
 
 
@@ -47,6 +46,8 @@ class TeacherInTrainMode(LwF):
 
 
 class RankLocalBuffer(Replay):
+    """Found in `test_conformance.py`, where two processes have been started."""
+
     def after_experience(self, tools: Tools, experience: Experience) -> None:
         super().after_experience(tools, experience)
         mine = share(torch.arange(len(self.buffer)), tools.trainer.global_rank, tools.trainer.world_size)  # type: ignore[attr-defined]
@@ -129,11 +130,6 @@ def test_a_teacher_in_train_mode_is_found() -> None:
 def test_distillation_over_padding_is_found() -> None:
     assert not broken(LwF, "padding_changes_nothing", "token")
     assert broken(DistilsOverPadding, "padding_changes_nothing", "token")
-
-
-def test_a_buffer_of_one_rank_is_found() -> None:
-    found = prove_on_ranks([Subject("conformance.test_mutations.RankLocalBuffer", {"capacity": 10})])
-    assert len(found) == len(ON_RANKS)  # on every stream, with accumulation, with dropout
 
 
 def test_weights_that_overwrite_each_other_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

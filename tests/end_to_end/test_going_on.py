@@ -73,8 +73,8 @@ def test_a_cell_that_broke_off_before_its_matrix_was_written(
 def test_a_report_that_is_behind_is_written_again(cl_command: Run, folder: Path, interrupted: Path) -> None:
     report = folder / "out" / "report.html"
     with reporting_on(folder / "out"):
-        report.write_text("old")
         State("interrupted", 2, 3).write(interrupted)  # it ends while the report is drawn
+        report.write_text("old")
     assert is_behind(folder / "out")
     assert cl_command("resume", "out/fragile/seed0")[0] == 0  # of one cell: no comparison
     assert report.read_text() == "old"

@@ -137,15 +137,15 @@ def test_a_rate_of_nothing_leaves_parameters_as_they_are(prepared: Get) -> None:
 
 
 def test_inside_an_experience_a_run_goes_on_by_the_recipe_of_its_beginning(prepared: Get) -> None:
-    """The plugin would say another thing by now: it has learnt since."""
+    """A fresh plugin would say another thing: it has learnt nothing yet."""
     data, config = prepared("sequence"), slower()
-    straight = fresh_learner(config, data)
-    straight.begin(data.stream[0])
+    straight = train(data, config, 1).learner
+    straight.begin(data.stream[1])
     _, saved = fit_and_save(straight, config, every_steps=3)
     assert saved[0]["learner"]["num_steps"] == 3
     resumed = fresh_learner(config, data)
     go_on(resumed, config, saved[0])
-    assert isinstance(resumed.trainer.optimizers[0], torch.optim.SGD)
+    assert isinstance(resumed.trainer.optimizers[0], torch.optim.AdamW)
     assert_same(straight.network.state_dict(), resumed.network.state_dict())
     assert_same(straight.strategy.state_dict(), resumed.strategy.state_dict())
 
