@@ -30,8 +30,9 @@ def held() -> int:
 
 
 def test_a_freed_block_is_used_again() -> None:
+    """After a few: an aligned block takes a little more than it leaves, until free neighbours have become one."""
     with freed_memory_kept():
-        assert min(new_pages() for _ in range(5)) < PAGES // 100
+        assert min(new_pages() for _ in range(20)) < PAGES // 100
 
 
 def test_at_the_end_all_goes_back_and_blocks_come_and_go_again() -> None:
