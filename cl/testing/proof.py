@@ -48,9 +48,9 @@ def prove(plugin: str | type[Plugin], *, pairs: bool = False, ranks: bool = Fals
     say(console, said + (f". Not tried: {', '.join(untried)}" if untried else ""))
 
 
-# As short as shows each thing once: something old of each kind, a second epoch, accumulation, dropout.
+# As short as shows each thing once: something old of each kind, accumulation, dropout.
 ON_RANKS = (
-    Spec("token", {}, num_experiences=2, max_epochs=2),
+    Spec("token", {}, num_experiences=2),
     Spec("own", {}, num_experiences=3, accumulate=2),
     Spec("mixed", {}, num_experiences=2, dropout=0.2),
 )
