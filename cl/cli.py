@@ -120,17 +120,20 @@ def clean(folder: RunFolder) -> None:
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders or cells, to compare.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; default: the first folder.")] = None,
+    metrics: Annotated[str, typer.Option(metavar="NAME,...", help="Columns of the table, such as forgetting.")] = "",
 ) -> None:
     """Write one self-contained HTML page, with figures and tables, of one run or comparing several."""
     from cl.reporting.cells import load_cells
     from cl.reporting.console import print_comparison
     from cl.reporting.report import reporting_on, write_report
+    from cl.reporting.tables import COLUMNS, chosen_columns
     from cl.system.notices import Notices
     from cl.system.printing import console_for
 
+    columns = chosen_columns(_words(metrics)) or COLUMNS
     with Notices(console_for()).listening(), reporting_on(out or folders[0]):
         cells = load_cells(folders)
-        path = write_report(cells, out or folders[0])
+        path = write_report(cells, out or folders[0], columns)
     print_comparison(cells)
     typer.echo(f"report: {path}")
 

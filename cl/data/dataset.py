@@ -29,7 +29,8 @@ class Store:
     `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `views`: what of these labels may be seen
     in which experience. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown` and
-    `word_by_word` `[texts]`: as in `Encoded`.
+    `word_by_word` `[texts]`: as in `Encoded`. `num_bytes` int64 `[texts]`: of a text as UTF-8, its words separated by
+    spaces.
     """
 
     ids: Tensor
@@ -46,6 +47,7 @@ class Store:
     cut: Tensor
     unknown: Tensor
     word_by_word: Tensor
+    num_bytes: Tensor
 
     @classmethod
     def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
@@ -58,7 +60,8 @@ class Store:
             encoded = encoder.encode(inputs, kind)
             labels = _raw_labels(given, kind, encoded, raw)
             row_offsets = np.searchsorted(encoded.text, np.arange(len(used) + 1)) + num_rows
-            parts[id(examples)] = _Part(kind, encoded, labels, _places(used), torch.from_numpy(row_offsets))
+            sizes = list(map(_num_bytes, inputs))
+            parts[id(examples)] = _Part(kind, encoded, labels, _places(used), torch.from_numpy(row_offsets), sizes)
             num_rows += len(encoded)
         every = list(parts.values())
         encodings = [part.encoded for part in every]
@@ -81,6 +84,7 @@ class Store:
             cut=_cat([e.cut for e in encodings]),
             unknown=_cat([e.unknown for e in encodings]),
             word_by_word=_cat([e.word_by_word for e in encodings]),
+            num_bytes=torch.tensor([size for part in every for size in part.num_bytes]),
         )
 
     def warnings(self) -> list[str]:
@@ -212,7 +216,7 @@ class _Part:
     """A set of examples in the store.
 
     `labels`: a raw label number a word. `places` `[examples]`: the text that each became, −1 for none. `row_offsets`
-    `[texts + 1]`: the rows of each text.
+    `[texts + 1]`: the rows of each text. `num_bytes`: of each text.
     """
 
     kind: Kind
@@ -220,6 +224,7 @@ class _Part:
     labels: list[int]
     places: Tensor
     row_offsets: Tensor
+    num_bytes: list[int]
 
     def rows(self, indices: Sequence[int]) -> Tensor:
         """The rows of these examples."""
@@ -239,6 +244,10 @@ def _used(experiences: Sequence[Experience]) -> Iterator[tuple[Kind, Examples, l
         used.setdefault(id(split.examples), set()).update(split.indices)
     for key, (kind, those) in examples.items():
         yield kind, those, sorted(used[key])
+
+
+def _num_bytes(example: str | Sequence[str]) -> int:
+    return len((example if isinstance(example, str) else " ".join(example)).encode())
 
 
 def _places(used: Sequence[int]) -> Tensor:

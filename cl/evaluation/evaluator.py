@@ -14,7 +14,7 @@ from cl.data.dataset import Dataset, Store, ragged
 from cl.evaluation.scores import TagSet, class_counts, entity_counts, error_counts, error_rates, scores
 from cl.models.network import Network
 from cl.streams.scenarios import columns_after
-from cl.types import Experience, Kind, SplitName
+from cl.types import OUTSIDE, Experience, Kind, SplitName
 
 Passes = Callable[[Dataset], Iterable[Batch]]
 
@@ -61,10 +61,13 @@ class Evaluator:
         return scores(kind, counts[:, :3], self._names(experience)) | rates
 
     def measurable(self, experience: int, learnt: int) -> bool:
-        """Whether an experience can be scored: its head exists, and its private columns have arrived."""
-        kind = self.experiences[experience].kind
-        views = self.store.views
-        return views.width(learnt, kind) > 0 and (not views.private[experience] or experience <= learnt)
+        """Whether an experience can be scored: it is learnt, or some of its classes have a column.
+
+        Before that every prediction is wrong whatever was learnt, so that 0 would be no score.
+        """
+        scored = self.experiences[experience]
+        known = self.store.views.classes[learnt].get(scored.kind, ())
+        return experience <= learnt or any(name in known for name in scored.columns if name != OUTSIDE)
 
     def pooled(self, counts: dict[int, Tensor]) -> dict[str, float]:
         """Scores over several experiences together, their counts added up: `accuracy`, `micro_f1`, …

@@ -85,7 +85,8 @@ class Plugin:
     values, dicts and lists of them, dataclasses of them, and frozen networks; they are saved and restored. Anything
     else is refused when it is first saved.
     `traits`: what it does that others may exclude; `excludes`: trait → why it cannot work beside it. `grows`: what is
-    stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too.
+    stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too. `bound`: what
+    it has that a strategy may not have, such as all data; tables mark it and never call it the best.
     """
 
     paper: ClassVar[str] = ""
@@ -93,6 +94,7 @@ class Plugin:
     excludes: ClassVar[dict[str, str]] = {}
     grows: ClassVar[str] = ""
     from_the_start: ClassVar[bool] = False
+    bound: ClassVar[str] = ""
     alias: ClassVar[str] = ""
     """The name that a strategy gives this one where it has several of a kind."""
 
@@ -110,6 +112,10 @@ class Plugin:
     def generator(self, tools: Tools, *key: object) -> torch.Generator:
         """`Tools.generator`, with draws of its own for each of several plugins of a kind."""
         return tools.generator(*key, self.alias) if self.alias else tools.generator(*key)
+
+    def remembered(self, tools: Tools) -> Dataset | None:
+        """The examples that it keeps, those of the newest experience among them: for the table of what is stored."""
+        return None
 
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze. It may be called again for one experience."""
@@ -196,7 +202,7 @@ SEAMS = (
     "network_for",
 )
 """Where a plugin may act, in the order of an experience."""
-NAMES = (*SEAMS, "generator", "state_dict", "load_state_dict")
+NAMES = (*SEAMS, "generator", "remembered", "state_dict", "load_state_dict")
 
 
 class PluginError(RuntimeError):

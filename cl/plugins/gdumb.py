@@ -44,6 +44,9 @@ class GDumb(Restarting):
     def after_experience(self, tools: Tools, experience: Experience) -> None:
         self.buffer = self.extended(tools, experience)
 
+    def remembered(self, tools: Tools) -> Dataset:
+        return labelled_as_stored(tools, self.buffer)
+
     def extended(self, tools: Tools, experience: Experience) -> Buffer:
         """The memory with this experience's examples; the buffer itself is as it was, for a run may resume."""
         memory = replace(self.buffer)

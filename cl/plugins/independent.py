@@ -24,6 +24,7 @@ class Independent(Restarting):
 
     paper: ClassVar[str] = "Lopez-Paz & Ranzato, 2017: Gradient episodic memory for continual learning"
     grows: ClassVar[str] = "one network an experience"
+    bound: ClassVar[str] = "is told which experience a test example is of"
 
     networks: dict[int, Network] = field(init=False, repr=False, default_factory=dict)
 

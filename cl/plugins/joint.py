@@ -23,7 +23,12 @@ class Joint(Plugin):
     traits: ClassVar[frozenset[str]] = frozenset({"data"})
     excludes: ClassVar[dict[str, str]] = {"data": "each says what all of the training data is"}
 
+    bound: ClassVar[str] = "keeps all data"
+
     def train_data(self, tools: Tools, dataset: Dataset, experience: Experience) -> Dataset:
         for earlier in range(experience.index):
             dataset = dataset + tools.store.dataset(earlier, "train")
         return dataset.seeing(experience.index)
+
+    def remembered(self, tools: Tools) -> Dataset:
+        return self.train_data(tools, tools.store.dataset(tools.experience.index, "train"), tools.experience)

@@ -93,6 +93,15 @@ class Strategy:
         terms = {n: _call(n, "penalty", plugin.penalty, tools, gradients) for n, plugin in self._on("penalty")}
         return _tensors("penalty", terms)
 
+    @property
+    def bound(self) -> str:
+        """Why tables mark it as a bound, "" for none: what its plugins have that a strategy may not have."""
+        return ", ".join(dict.fromkeys(plugin.bound for plugin in self.plugins.values() if plugin.bound))
+
+    def remembered(self, tools: Tools) -> list[Dataset]:
+        """The examples that plugins keep."""
+        return [kept for plugin in self.plugins.values() if (kept := plugin.remembered(tools)) is not None]
+
     def state_dict(self) -> dict[str, Any]:
         """Every plugin's state by name."""
         return {name: plugin.state_dict() for name, plugin in self.plugins.items()}

@@ -25,7 +25,8 @@ SEED = re.compile(r"seed(\d+)")
 class CellResult:
     """One run. `label` is the strategy's name in tables and figures: with the grid's name where two grids have it.
 
-    `matrix` is empty where the run ended before its first row. `cost`: one dict a learnt experience.
+    `matrix` is empty where the run ended before its first row. `cost`: one dict a learnt experience. `bound`: why it is
+    a bound rather than a strategy, "" for most.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class CellResult:
     seed: int
     label: str
     status: str
+    bound: str
     matrix: EvaluationMatrix
     metrics: dict[str, float | None]
     cost: tuple[dict[str, float], ...]
@@ -117,6 +119,7 @@ def _load(path: Path) -> CellResult:
         seed=int(seed[1]) if seed else 0,
         label=plain(strategy),
         status=state.name if (state := state_of(path)) else str(results.get("status", "unknown")),
+        bound=results.get("bound", "keeps all data" if strategy == "joint" else ""),  # old records do not tell
         matrix=matrix,
         metrics=dict(summary(matrix)),
         cost=tuple(results.get("cost") or ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import CellResult, by_label, comparable, plain
-from cl.reporting.figures import Chart, Panel
+from cl.reporting.figures import Chart, Panel, key_of
 from cl.reporting.theme import Style, Theme, styles
 
 Floats = NDArray[np.float64]
@@ -156,26 +157,34 @@ def _curve_panels(titles: Sequence[str], curves: Sequence[Curves], look: Mapping
 
     def panel(title: str, lines: Curves) -> Panel:
         def draw(axes: Axes, theme: Theme) -> None:
-            for label, values in lines.items():
-                _draw_curve(axes, values, look[label], theme)
+            for place, (label, values) in enumerate(lines.items()):
+                _draw_curve(axes, values, look[label], theme, place)
             axes.set(xlim=(-0.3, _length(lines) - 0.7), ylim=(low, high), xlabel="after experience")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
 
-        return Panel(title, f"{title}. {_in_words(lines)}", draw)
+        words = _in_words(lines)
+        return Panel(title, f"{title}. {'; '.join(words)}.", draw, dict(enumerate(words)))
 
     return tuple(panel(title, lines) for title, lines in zip(titles, curves, strict=True))
 
 
-def _draw_curve(axes: Axes, values: Floats, style: Style, theme: Theme) -> None:
-    """One strategy: `values` percent `[seeds, T]`."""
+def _draw_curve(axes: Axes, values: Floats, style: Style, theme: Theme, place: int) -> None:
+    """One strategy: `values` percent `[seeds, T]`; `place`: of its key in the legend."""
     x, y, spread = np.arange(values.shape[1]), mean(values), np.nan_to_num(deviation(values))
     colour = style.colour(theme)
     every = max(1, len(x) // 10)
-    axes.plot(x, y, color=colour, marker=style.marker, linestyle=style.dash, markevery=every, mew=0)
+    look: dict[str, Any] = {
+        "color": colour,
+        "marker": style.marker,
+        "linestyle": style.dash,
+        "markevery": every,
+        "mew": 0,
+    }
+    axes.plot(x, y, gid=key_of(place), **look)
     if spread.any():
-        axes.fill_between(x, y - spread, y + spread, color=colour, alpha=0.14, lw=0)
+        axes.fill_between(x, y - spread, y + spread, color=colour, alpha=0.14, lw=0, gid=key_of(place, "-band"))
 
 
 def _limits(curves: Sequence[Curves]) -> tuple[float, float]:
@@ -192,10 +201,10 @@ def _length(lines: Curves) -> int:
     return max((values.shape[1] for values in lines.values()), default=1)
 
 
-def _in_words(lines: Curves) -> str:
-    """For those who do not see the curves: where each begins and ends."""
+def _in_words(lines: Curves) -> list[str]:
+    """Of each curve where it begins and ends: for those who point at it, or do not see it."""
     words = []
     for label, values in lines.items():
         known = mean(values)[np.isfinite(mean(values))]
         words.append(f"{plain(label)}: " + (f"{known[0]:.1f}% to {known[-1]:.1f}%" if known.size else "not measured"))
-    return "; ".join(words) + "."
+    return words

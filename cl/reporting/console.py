@@ -15,7 +15,8 @@ from rich.text import Text
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.reporting.cells import CellResult, plain
-from cl.reporting.tables import COLUMNS, comparison, to_markdown, to_rich
+from cl.reporting.tables import COLUMNS, comparison
+from cl.reporting.writers import to_markdown, to_rich
 from cl.system.printing import console_for
 
 MAIN = ("average_score", "average_over_time", "forgetting", "intransigence", "normalised_retention")

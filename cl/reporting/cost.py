@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from rich.filesize import decimal
@@ -21,7 +21,7 @@ Bars = dict[str, list[tuple[float, str]]]  # label → stacked (length, colour r
 
 
 def cost_chart(cells: Sequence[CellResult]) -> Chart:
-    """Time of a run by phase, peak memory, and what a strategy keeps between experiences."""
+    """Time of a run by phase, what a strategy keeps between experiences, peak memory."""
     groups = {label: [c for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
     groups = {label: group for label, group in groups.items() if group}
     look = cell_styles(cells)
@@ -30,22 +30,33 @@ def cost_chart(cells: Sequence[CellResult]) -> Chart:
         for label, group in groups.items()
     }
 
-    def bars(key: str) -> Bars:
-        return {label: [(_mean([_most(c, key) for c in group]), look[label].role)] for label, group in groups.items()}
+    def most(key: str) -> dict[str, float]:
+        return {label: _mean([_most(c, key) for c in group]) for label, group in groups.items()}
 
-    measured = any(_values(cell, "peak_memory_bytes") for group in groups.values() for cell in group)
-    panels = (
-        _panel("Time of a run", time, seconds),
-        _panel("Stored between experiences", bars("stored_bytes"), _size),
-        *([_panel("Peak memory", bars("peak_memory_bytes"), _size)] if measured else []),
-    )
+    def panel(title: str, values: Mapping[str, float], say: Callable[[str], str]) -> Panel:
+        bars = {label: [(value, look[label].role)] for label, value in values.items()}
+        return _panel(title, bars, {label: say(label) for label in bars})
+
+    state, memory = most("stored_bytes"), most("peak_memory_bytes")
+    texts, sizes = most("kept_examples"), most("kept_bytes")
+    panels = [
+        _panel(
+            "Time of a run", time, {label: seconds(sum(part for part, _ in parts)) for label, parts in time.items()}
+        ),
+        panel("State of plugins", state, lambda label: _size(state[label])),
+    ]
+    if any(texts.values()):
+        panels.append(panel("Texts kept", texts, lambda label: f"{texts[label]:,.0f} ({_size(sizes[label])})"))
+    if any(memory.values()):
+        panels.append(panel("Peak memory", memory, lambda label: _size(memory[label])))
     legend = {phase: style for phase, (_, style) in PHASES.items()}
     caption = (
-        "Means over seeds. Time is that of all experiences; memory and storage are the largest of any experience. Peak "
+        "Means over seeds. Time is that of all experiences, all else the largest of any. State is what plugins store "
+        "between experiences; texts that they keep are read again from the data, and count by number and bytes. Peak "
         "memory is that of the GPU, or without one of the whole process, libraries and data included."
     )
     height = 0.35 + 0.36 * len(groups)
-    return Chart("cost", "Cost", caption, panels if groups else (), legend, size=(2.9, height), columns=3)
+    return Chart("cost", "Cost", caption, tuple(panels) if groups else (), legend, size=(2.9, height), columns=3)
 
 
 def seconds(value: float) -> str:
@@ -76,7 +87,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _panel(title: str, bars: Bars, unit: Callable[[float], str]) -> Panel:
+def _panel(title: str, bars: Bars, said: Mapping[str, str]) -> Panel:
     totals = {label: sum(length for length, _ in parts) for label, parts in bars.items()}
     longest = max(totals.values(), default=0.0) or 1.0
 
@@ -87,9 +98,9 @@ def _panel(title: str, bars: Bars, unit: Callable[[float], str]) -> Panel:
                 axes.barh(y, length, left=left, height=0.32, color=theme.roles()[role], ec=theme.muted, lw=0.5)
                 left += length
             axes.text(0, y - 0.26, plain(label, 30), va="bottom", color=theme.ink)  # above: names may be long
-            axes.text(left + longest * 0.02, y, unit(left), va="center", color=theme.muted)
+            axes.text(left + longest * 0.02, y, said[label], va="center", color=theme.muted)
         axes.set(xlim=(0, longest * 1.3), ylim=(len(bars) - 0.6, -0.75))
         axes.set_axis_off()
 
-    alt = f"{title}. " + "; ".join(f"{plain(label)}: {unit(total)}" for label, total in totals.items()) + "."
+    alt = f"{title}. " + "; ".join(f"{plain(label)}: {text}" for label, text in said.items()) + "."
     return Panel(title, alt, draw)

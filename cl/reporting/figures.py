@@ -10,33 +10,40 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cl.reporting.cells import plain
+from cl.reporting.letters import romanise
 from cl.reporting.theme import DARK, LIGHT, Style, Theme, settings
 from cl.system.files import write_bytes, write_text
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 HREF = f"{{{XLINK}}}href"
 PAPER_FONT, SCREEN_FONT, SCREEN_SCALE = 8.0, 10.5, 1.45
-ENDINGS = (".svg", ".png", "-dark.svg")  # of a saved chart
+ENDINGS = (".svg", ".png", ".pdf", "-dark.svg")  # of a saved chart
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes. `alt` says in words what it shows."""
+    """One set of axes. `alt` says in words what it shows, `series` of each key of the legend, by its place there.
+
+    What is drawn of a key has its `key_of` for an id: a reader of the page may hide it, or point at it.
+    """
 
     title: str
     alt: str
     draw: Callable[[Axes, Theme], None]
+    series: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,16 @@ class Chart:
     legend: Mapping[str, Style] = field(default_factory=dict)
     size: tuple[float, float] = (2.4, 1.75)
     columns: int = 4
+
+    @property
+    def toggles(self) -> bool:
+        """Whether each key of the legend can be hidden on the page."""
+        return any(panel.series for panel in self.panels)
+
+
+def key_of(place: int, part: str = "") -> str:
+    """The id of what is drawn of a key of the legend; `part` tells several things of one key apart."""
+    return f"key-{place}{part}"
 
 
 def compose(chart: Chart, theme: Theme) -> Figure:
@@ -75,22 +92,29 @@ def compose(chart: Chart, theme: Theme) -> Figure:
 @contextmanager
 def _drawing(theme: Theme, size: float) -> Iterator[None]:
     with mpl.rc_context(settings(theme, size)), warnings.catch_warnings():
-        # SVG is right in any case: its text is set in the reader's fonts. A PNG shows boxes.
+        # An SVG is right all the same: its text is set in the reader's fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def save(chart: Chart, folder: Path) -> None:
-    """Write `<name>.svg`, `<name>.png`, and the first again as `<name>-dark.svg`."""
+    """Write `<name>.svg`, again as `<name>-dark.svg`, and `<name>.png` and `.pdf`.
+
+    The text of an SVG is set in the reader's fonts. In the other two, letters that our fonts have not are written in
+    Latin ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with _drawing(LIGHT, PAPER_FONT):
         figure = compose(chart, LIGHT)
         svg = _svg(figure)
-        figure.set_layout_engine("none")  # it is laid out already, and that is half of the work
+        if not romanise(figure):
+            figure.set_layout_engine("none")  # it is laid out already, and that is half of the work
+        image, page = io.BytesIO(), io.BytesIO()
+        FigureCanvasPdf(figure).print_pdf(page, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
         figure.set_dpi(200)
-        image = io.BytesIO()
         FigureCanvasAgg(figure).print_png(image)  # type: ignore[no-untyped-call]
     write_bytes(folder / f"{chart.name}.png", image.getvalue())
+    write_bytes(folder / f"{chart.name}.pdf", page.getvalue())
     write_text(folder / f"{chart.name}.svg", svg)
     write_text(folder / f"{chart.name}-dark.svg", _dark(svg))
 
@@ -101,7 +125,9 @@ def panel_svg(chart: Chart, panel: Panel, name: str) -> str:
         size = chart.size[0] * SCREEN_SCALE, chart.size[1] * SCREEN_SCALE
         figure = Figure(figsize=size, layout="constrained")
         panel.draw(figure.add_subplot(), LIGHT)
-        return inline(_svg(_transparent(figure)), name, panel.alt)
+        return inline(
+            _svg(_transparent(figure)), name, panel.alt, {key_of(i): text for i, text in panel.series.items()}
+        )
 
 
 def swatch_svg(style: Style, name: str) -> str:
@@ -147,8 +173,11 @@ def _dark(svg: str) -> str:
     return STYLES.sub(lambda style: COLOUR.sub(lambda colour: dark[ROLES[colour[0]]], style[0]), svg)
 
 
-def inline(svg: str, name: str, alt: str) -> str:
-    """An SVG file of the light theme as an element for HTML: themed by CSS, no id twice, hidden if `alt` is empty."""
+def inline(svg: str, name: str, alt: str, series: Mapping[str, str] = MappingProxyType({})) -> str:
+    """An SVG file of the light theme as an element for HTML: themed by CSS, no id twice, hidden if `alt` is empty.
+
+    `series`: what to say of a key of the legend when it is pointed at. Their ids become classes.
+    """
     root = ElementTree.fromstring(svg)
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
@@ -156,7 +185,10 @@ def inline(svg: str, name: str, alt: str) -> str:
         for sheet in parent.findall(f"{{{SVG}}}style"):
             parent.remove(sheet)  # it would style the whole page
     referred = {match for element in root.iter() for value in element.attrib.values() for match in _references(value)}
-    for element in root.iter():
+    for element in list(root.iter()):
+        if key := KEY.match(element.attrib.get("id", "")):
+            element.attrib["class"] = key[0]
+            ElementTree.SubElement(element, f"{{{SVG}}}title").text = plain(series[key[0]])
         _adopt(element, name, referred)
     box = root.attrib["viewBox"]
     root.attrib.clear()
@@ -167,6 +199,7 @@ def inline(svg: str, name: str, alt: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+KEY = re.compile(r"key-\d+")
 REFERENCE = re.compile(r"url\(#([^)]+)\)|^#([A-Za-z][\w-]*)$")
 ROLES = {colour.lower(): role for role, colour in LIGHT.roles().items()}
 COLOUR = re.compile("|".join(ROLES))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from cl.reporting.cells import CellResult, by_label, comparable, plain
-from cl.reporting.figures import Chart, Panel
+from cl.reporting.figures import Chart, Panel, key_of
 from cl.reporting.files import Curve, read_log
 from cl.reporting.theme import MARKERS, Style, Theme
 
@@ -42,11 +42,14 @@ def _thinned(curve: Curve, points: int = 80) -> Curve:
 
 
 def _loss_panel(label: str, log: Mapping[str, Curve], look: Mapping[str, Style]) -> Panel:
+    places = {term: place for place, term in enumerate(look)}
+
     def draw(axes: Axes, theme: Theme) -> None:
         for term, (_, step, value) in log.items():
-            style = look[term]
-            every = max(1, len(step) // 6)
-            axes.plot(step, value, color=style.colour(theme), marker=style.marker, markevery=every, mew=0, lw=1)
+            style, every, key = look[term], max(1, len(step) // 6), key_of(places[term])
+            axes.plot(
+                step, value, color=style.colour(theme), marker=style.marker, markevery=every, mew=0, lw=1, gid=key
+            )
         positive = [value[value > 0] for _, _, value in log.values()]
         if all(len(p) for p in positive) and max(p.max() for p in positive) > 50 * min(p.min() for p in positive):
             axes.set_yscale("log")
@@ -55,5 +58,6 @@ def _loss_panel(label: str, log: Mapping[str, Curve], look: Mapping[str, Style])
         axes.set(xlabel="step")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
-    ends = "; ".join(f"{plain(term)}: {value[0]:.3g} to {value[-1]:.3g}" for term, (_, _, value) in log.items())
-    return Panel(label, f"Loss terms of {plain(label)}. {ends}.", draw)
+    ends = {term: f"{plain(term)}: {value[0]:.3g} to {value[-1]:.3g}" for term, (_, _, value) in log.items()}
+    series = {places[term]: text for term, text in ends.items()}
+    return Panel(label, f"Loss terms of {plain(label)}. {'; '.join(ends.values())}.", draw, series)

@@ -22,8 +22,10 @@ from cl.reporting.cost import cost_chart, seconds
 from cl.reporting.figures import ENDINGS, SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
 from cl.reporting.heatmap import heat_maps
 from cl.reporting.losses import loss_chart
-from cl.reporting.tables import CAPTION, comparison, to_latex, to_markdown
+from cl.reporting.setup import setup
+from cl.reporting.tables import COLUMNS, Column, Table, comparison, experience_columns
 from cl.reporting.theme import DARK, LIGHT
+from cl.reporting.writers import to_latex, to_markdown
 from cl.streams.identity import changes
 from cl.system.files import write_text
 from cl.types import UserError
@@ -32,11 +34,15 @@ log = logging.getLogger(__name__)
 MOST_LABELS = 12  # that a table of counts names
 MOST_COLUMNS = 30
 CHARTS = {"average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost"}  # all that there may be
+TITLES = {"table": "Comparison of strategies", "table-experiences": "Scores of each experience in the end"}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(cells: Sequence[CellResult], out_dir: Path) -> Path:
-    """Write `report.html`, `table.md`, `table.tex` and `figures/` into `out_dir`; the path of the page.
+def write_report(cells: Sequence[CellResult], out_dir: Path, columns: Sequence[Column] = COLUMNS) -> Path:
+    """Write `report.html`, tables and `figures/` into `out_dir`; the path of the page.
+
+    `table.md` and `.tex` compare strategies by the metrics of `columns`, `table-experiences.md` and `.tex` by what each
+    experience scores in the end.
 
     Raises UserError where there are no cells, where they learnt different streams or different data, and for a folder
     that cannot be written.
@@ -45,14 +51,17 @@ def write_report(cells: Sequence[CellResult], out_dir: Path) -> Path:
     _check_one_data(cells)
     found = [*stream_charts(cells), heat_maps(cells), loss_chart(cells), cost_chart(cells)]
     charts = [chart for chart in found if chart.panels]
-    table = comparison(cells)
+    tables = {"table": comparison(cells, columns=columns)}
+    if by_experience := experience_columns(cells):
+        tables["table-experiences"] = comparison(cells, columns=by_experience)
     with _as_user_error(out_dir):
         _delete_figures(out_dir / "figures", {chart.name for chart in charts})
         for chart in charts:
             save(chart, out_dir / "figures")
-        write_text(out_dir / "table.md", to_markdown(table))
-        write_text(out_dir / "table.tex", to_latex(table))
-        write_text(out_dir / "report.html", _page(cells, charts))
+        for name, table in tables.items():
+            write_text(out_dir / f"{name}.md", to_markdown(table))
+            write_text(out_dir / f"{name}.tex", to_latex(table, f"{TITLES[name]}, {_title(cells)}", f"tab:{name}"))
+        write_text(out_dir / "report.html", _page(cells, charts, tables))
     return out_dir / "report.html"
 
 
@@ -115,7 +124,7 @@ def _check_one_data(cells: Sequence[CellResult]) -> None:
         log.warning("no record of their data: %s; nobody knows whether it was the same", ", ".join(unknown))
 
 
-def _page(cells: Sequence[CellResult], charts: Sequence[Chart]) -> str:
+def _page(cells: Sequence[CellResult], charts: Sequence[Chart], tables: Mapping[str, Table]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -126,15 +135,17 @@ def _page(cells: Sequence[CellResult], charts: Sequence[Chart]) -> str:
     environment.filters["plain"] = plain
     return environment.get_template("report.html.j2").render(
         title=_title(cells),
+        setup=setup(cells),
         light=LIGHT.roles(),
         dark=DARK.roles(),
         cells=cells,
         groups=by_label(cells),
         names=max((cell.matrix.names for cell in cells), key=len),
         unfinished=[cell for cell in cells if not cell.finished],
-        table=comparison(cells),
-        caption=CAPTION,
+        table=tables["table"],
+        by_experience=tables.get("table-experiences"),
         sections=[_section(chart) for chart in charts],
+        places=range(max((len(chart.legend) for chart in charts if chart.toggles), default=0)),
         matrices=[(cell, *_numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
         most_columns=MOST_COLUMNS,
         configs=_shared([(cell, cell.config) for cell in cells if cell.config], len(cells)),
@@ -146,9 +157,8 @@ def _page(cells: Sequence[CellResult], charts: Sequence[Chart]) -> str:
 
 
 def _title(cells: Sequence[CellResult]) -> str:
-    if len(cells) == 1:
-        return f"{cells[0].label}, seed {cells[0].seed}"
-    return " and ".join(dict.fromkeys(plain(cell.grid.name) for cell in cells))
+    runs = " and ".join(dict.fromkeys(plain(cell.grid.name) for cell in cells))
+    return f"{runs}: {cells[0].label}, seed {cells[0].seed}" if len(cells) == 1 else runs
 
 
 def _section(chart: Chart) -> dict[str, Any]:
@@ -160,6 +170,7 @@ def _section(chart: Chart) -> dict[str, Any]:
         "width": round(chart.size[0] * SCREEN_SCALE * 72),
         "panels": [(p.title, Markup(panel_svg(chart, p, f"{chart.name}-{i}"))) for i, p in panels],
         "legend": [(label, Markup(swatch_svg(style, f"{chart.name}-key-{i}"))) for i, (label, style) in keys],
+        "toggles": chart.toggles,
     }
 
 

@@ -1,20 +1,19 @@
-"""Strategies against metrics: one table, written for a console, Markdown and LaTeX."""
+"""Strategies against metrics, or against experiences: what a table says, however it is written."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from cl.evaluation.metrics import intransigence, normalised_retention
-from cl.reporting.cells import CellResult, by_label, comparable
+from cl.reporting.cells import CellResult, by_label, comparable, plain
+from cl.system.words import one_of
+from cl.types import UserError
 
-CAPTION = "Percent, mean ± sample standard deviation over seeds. Bold: best, joint training (a bound) aside."
+BOUND = "†"
+MOST_EXPERIENCES = 20  # as many columns as a page may hold
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class StrategyRow:
-    """A strategy: an entry for each column, None where it was not measured."""
+    """A strategy: an entry for each column, None where it was not measured. `bound`: why it is one, "" for most."""
 
     label: str
     entries: tuple[Entry | None, ...]
     num_seeds: int
     note: str
+    bound: str
+
+    @property
+    def name(self) -> str:
+        """The label, with the mark of a bound."""
+        return f"{self.label} {BOUND}" if self.bound else self.label
 
 
 @dataclass(frozen=True)
@@ -97,24 +102,69 @@ class Table:
         """The names of all columns as text."""
         return ["Strategy", *(f"{column.heading}\u00a0{column.arrow}" for column in self.columns), "Seeds"]
 
+    @property
+    def caption(self) -> str:
+        """How to read it."""
+        text = "Percent, mean ± sample standard deviation over seeds."
+        if any(entry and entry.best for row in self.rows for entry in row.entries):
+            fewer = ", those of fewer seeds" if len({row.num_seeds for row in self.rows if not row.bound}) > 1 else ""
+            text += f" Bold: the best; finetune{fewer} and bounds aside."
+        bounds = dict.fromkeys(row.bound for row in self.rows if row.bound)
+        return text + (f" {BOUND} A bound, no strategy: it {' or '.join(bounds)}." if bounds else "")
+
 
 def comparison(cells: Sequence[CellResult], decimals: int = 1, columns: Sequence[Column] = COLUMNS) -> Table:
     """Mean and deviation of each metric over the finished seeds of each strategy; unfinished seeds only if all are.
 
-    The best of each column is marked: never joint training, which is a bound, nor a strategy no run of which finished.
+    The best of each column is marked, if there is one: of strategies that finished as many seeds as any, finetune and
+    bounds aside.
     """
     groups = by_label(cells)
     values = {label: [_metrics(cell, cells) for cell in comparable(group)] for label, group in groups.items()}
     columns = tuple(c for c in columns if any(np.isfinite(m.get(c.name, np.nan)) for v in values.values() for m in v))
     table = [[_entry([metrics.get(c.name, np.nan) for metrics in found]) for c in columns] for found in values.values()]
-    contenders = [i for i, g in enumerate(groups.values()) if g[0].strategy != "joint" and any(c.finished for c in g)]
+    contenders = _contenders(list(groups.values()))
     for j, column in enumerate(columns):
         _mark_best(table, j, column, contenders, decimals)
     rows = (
-        StrategyRow(label, tuple(entries), len(comparable(group)), _note(group))
+        StrategyRow(label, tuple(entries), len(comparable(group)), _note(group), group[0].bound)
         for (label, group), entries in zip(groups.items(), table, strict=True)
     )
     return Table(columns, tuple(rows), decimals)
+
+
+def experience_columns(cells: Sequence[CellResult]) -> list[Column]:
+    """A column for each experience of a stream: the score that it has in the end. None for a stream too long for it."""
+    names = max((cell.matrix.names for cell in cells), key=len)
+    if len(names) > MOST_EXPERIENCES:
+        return []
+    return [
+        Column(_score(j), plain(name), True, f"Score of experience {j} in the end.") for j, name in enumerate(names)
+    ]
+
+
+def chosen_columns(names: Sequence[str]) -> list[Column]:
+    """The metrics of these names, in this order. Raises `UserError` for one that there is not."""
+    known = {column.name: column for column in COLUMNS}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--metrics {name}: there is no such metric.{one_of(name, known)}")
+    return [known[name] for name in names]
+
+
+def _score(experience: int) -> str:
+    return f"score/{experience}"
+
+
+def _contenders(groups: Sequence[Sequence[CellResult]]) -> list[int]:
+    """The strategies of which one may be called the best."""
+    finished = [sum(cell.finished for cell in group) for group in groups]
+    most = max(finished, default=0)
+    return [
+        i
+        for i, (group, number) in enumerate(zip(groups, finished, strict=True))
+        if number == most and most and not group[0].bound and group[0].strategy != "finetune"
+    ]
 
 
 def _metrics(cell: CellResult, cells: Sequence[CellResult]) -> dict[str, float]:
@@ -122,6 +172,7 @@ def _metrics(cell: CellResult, cells: Sequence[CellResult]) -> dict[str, float]:
     metrics = {name: np.nan if value is None else float(value) for name, value in cell.metrics.items()}
     bounds = {c.strategy: c.matrix.array() for c in cells if c.grid == cell.grid and c.seed == cell.seed and c.finished}
     r, joint, finetune = cell.matrix.array(), bounds.get("joint"), bounds.get("finetune")
+    metrics |= {_score(j): score for j, score in enumerate(r[-1])} if len(r) else {}
     if joint is not None and cell.strategy != "joint":
         metrics["intransigence"] = intransigence(r, joint)
         if finetune is not None and cell.strategy != "finetune" and len(r) == len(joint) == len(finetune):
@@ -140,99 +191,16 @@ def _entry(values: Sequence[float]) -> Entry | None:
 def _mark_best(
     table: list[list[Entry | None]], j: int, column: Column, contenders: Sequence[int], decimals: int
 ) -> None:
-    """Mark every entry that reads the same as the best one; one of fewer seeds than its row has is no match for it."""
+    """Mark the one entry that reads better than all others; one of fewer seeds than its row has is no match for it."""
     sign = 1 if column.more_is_better else -1
     entries = {i: entry for i in contenders if (entry := table[i][j]) is not None and entry.num_seeds is None}
     shown = {i: sign * round(entry.mean, decimals) for i, entry in entries.items()}
-    if len(shown) < 2:
-        return
-    for i, value in shown.items():
-        if value == max(shown.values()):
-            table[i][j] = replace(entries[i], best=True)
+    best = [i for i, value in shown.items() if value == max(shown.values())]
+    if len(shown) > 1 and len(best) == 1:
+        table[best[0]][j] = replace(entries[best[0]], best=True)
 
 
 def _note(group: Sequence[CellResult]) -> str:
     """What a reader must know of runs that did not finish: `1 running, 1 failed`."""
     left = [cell.status for cell in group if not cell.finished]
     return ", ".join(f"{left.count(status)} {status}" for status in dict.fromkeys(left))
-
-
-# ---------------------------------------------------------------------------------------------- writers
-
-
-def to_rich(table: Table) -> RichTable:
-    """The table for a console."""
-    rich = RichTable(caption=CAPTION, caption_justify="left", box=SIMPLE_HEAD)
-    for i, heading in enumerate(table.headings):
-        rich.add_column(Text(heading), justify="right" if i else "left", overflow="fold")
-    for row in table.rows:
-        entries = (Text(_shown(e, table), "bold" if e and e.best else "") for e in row.entries)
-        rich.add_row(Text(row.label), *entries, Text(_seeds(row)))
-    return rich
-
-
-def to_markdown(table: Table) -> str:
-    """The table in GitHub's Markdown."""
-
-    def entry(entry: Entry | None) -> str:
-        text = _shown(entry, table)
-        return f"**{text}**" if entry and entry.best else text
-
-    lines = [table.headings, [":--"] + ["--:"] * (len(table.columns) + 1)]
-    lines += [[escape_markdown(r.label), *map(entry, r.entries), escape_markdown(_seeds(r))] for r in table.rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{CAPTION}\n"
-
-
-def to_latex(table: Table) -> str:
-    r"""The table as LaTeX's booktabs sets it; needs `\usepackage{booktabs}`."""
-
-    def entry(entry: Entry | None) -> str:
-        if entry is None:
-            return "--"
-        text = entry.text(table.decimals, r" \pm ").replace("−", "-")
-        return (rf"$\mathbf{{{text}}}$" if entry.best else f"${text}$") + entry.seeds
-
-    arrows = [rf"$\{'uparrow' if column.more_is_better else 'downarrow'}$" for column in table.columns]
-    heads = [f"{column.heading} {arrow}" for column, arrow in zip(table.columns, arrows, strict=True)]
-    body = [[escape_latex(r.label), *map(entry, r.entries), escape_latex(_seeds(r))] for r in table.rows]
-    lines = [
-        f"% {CAPTION}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) + 1)}}}",
-        r"\toprule",
-        " & ".join(["Strategy", *heads, "Seeds"]) + r" \\",
-        r"\midrule",
-        *(" & ".join(row) + r" \\" for row in body),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _shown(entry: Entry | None, table: Table) -> str:
-    return "–" if entry is None else entry.text(table.decimals) + entry.seeds
-
-
-def _seeds(row: StrategyRow) -> str:
-    return f"{row.num_seeds}" + (f" ({row.note})" if row.note else "")
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{c: "\\" + c for c in "&%$#_{}"},
-}
-
-
-def escape_latex(text: str) -> str:
-    """`text` such that LaTeX sets it as it is."""
-    return "".join(LATEX.get(c, c) for c in text)
-
-
-def escape_markdown(text: str) -> str:
-    """`text` such that Markdown and the HTML made of it show it as it is."""
-    text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
@@ -40,6 +41,7 @@ from cl.system.signals import Stopped, StopRequest
 from cl.system.state import FINISHED, RUNNING, State
 from cl.training import checkpoint
 from cl.training.callbacks import BestEpoch, Checkpointer, ProgressBar
+from cl.training.learner import Learner
 from cl.training.outcome import Diverged
 from cl.types import Experience
 
@@ -115,6 +117,7 @@ class CellRun:
                 **asdict(learnt.cost),
                 "peak_memory_bytes": memory.peak(),
                 "stored_bytes": stored_bytes(learner.strategy.state_dict()),
+                **_kept(learner),
             }
         )
         if is_first():
@@ -213,7 +216,10 @@ class CellRun:
         if learnt:
             self.matrix.save(folder / "matrix.json")
         metrics = summary(self.matrix) if learnt else {}
-        write_json(folder / "metrics.json", {"status": self.state, "metrics": metrics, "cost": self.cost})
+        bound = self.learner.strategy.bound
+        write_json(
+            folder / "metrics.json", {"status": self.state, "bound": bound, "metrics": metrics, "cost": self.cost}
+        )
         State(self.state, learnt, len(self.experiences), self.reason, os.getcwd()).write(folder)
 
     def _open_wandb(self) -> WandbSink:
@@ -228,6 +234,13 @@ class CellRun:
             config=asdict(self.cell.config),
             mode=options.mode,
         )
+
+
+def _kept(learner: Learner) -> dict[str, int]:
+    """How many different texts the plugins keep, and their bytes."""
+    kept, store = learner.strategy.remembered(learner.tools), learner.store
+    texts = torch.unique(torch.cat([torch.zeros(0, dtype=torch.int64), *(store.text[data.rows] for data in kept)]))
+    return {"kept_examples": len(texts), "kept_bytes": int(store.num_bytes[texts].sum())}
 
 
 @contextlib.contextmanager

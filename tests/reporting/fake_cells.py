@@ -86,6 +86,8 @@ def _cost(strategy: str, i: int, seed: int) -> dict[str, float]:
         "evaluate_seconds": 6.5,
         "num_steps": 120,
         "peak_memory_bytes": (1.1 + 0.2 * bool(extra)) * 2**30,
+        "kept_examples": {"replay": 200, "joint": 400 * (i + 1)}.get(strategy, 0),
+        "kept_bytes": {"replay": 12_000, "joint": 24_000 * (i + 1)}.get(strategy, 0),
         "stored_bytes": {"ewc": 35_000_000, "lwf": 17_500_000, "replay": 900_000 * (i + 1)}.get(strategy, 0),
     }
 

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from fake_cells import write_cell, write_grid
+from matplotlib.figure import Figure
 
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.reporting.cells import load_cells
@@ -14,7 +15,10 @@ from cl.reporting.charts import _first, cell_styles, stream_charts
 from cl.reporting.cost import cost_chart
 from cl.reporting.figures import panel_svg, save
 from cl.reporting.heatmap import _squares, heat_maps, matrix_chart
+from cl.reporting.letters import in_latin, romanise
 from cl.reporting.report import CHARTS, write_report
+from cl.reporting.setup import setup
+from cl.reporting.tables import chosen_columns, experience_columns
 from cl.reporting.theme import DARK, LIGHT
 from cl.types import UserError
 
@@ -74,7 +78,7 @@ def test_comparison_with_unfinished_runs(tmp_path):
     assert 'class="badge failed"' in text and "2 runs" not in text
     names = {path.name for path in (out / "figures").iterdir()}
     charts = ("average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost")
-    assert names == {f"{chart}{ending}" for chart in charts for ending in (".svg", ".png", "-dark.svg")}
+    assert names == {f"{chart}{ending}" for chart in charts for ending in (".svg", ".png", ".pdf", "-dark.svg")}
     assert (out / "table.md").is_file() and (out / "table.tex").is_file()
 
 
@@ -88,7 +92,7 @@ def test_figures_of_an_earlier_report_do_not_stay(tmp_path):
     write_cell(tmp_path / "texts", "ewc", 0)
     write_report(load_cells([tmp_path / "texts"]), out)
     after = {path.name for path in (out / "figures").iterdir()}
-    assert before - after == {f"entity-types{ending}" for ending in (".svg", ".png", "-dark.svg")}
+    assert before - after == {f"entity-types{ending}" for ending in (".svg", ".png", ".pdf", "-dark.svg")}
     assert "mine.svg" in after
     drawn = [chart.name for chart in stream_charts(load_cells([tmp_path / "ner"]))]
     assert {*drawn, "matrices", "losses", "cost"} <= CHARTS and len(CHARTS) == len(drawn) + 3
@@ -101,12 +105,76 @@ def test_a_run_that_failed_early_does_not_move_types_forward():
     assert _first(lines) == 2
 
 
+def test_what_is_kept_is_said_beside_what_is_stored(tmp_path):
+    """Joint training stores nothing and keeps everything."""
+    cells = load_cells([write_grid(tmp_path, ("ewc", "replay", "joint"), num_seeds=1)])
+    _, state, texts, _ = cost_chart(cells).panels
+    assert (state.title, texts.title) == ("State of plugins", "Texts kept")
+    assert "joint: 0 bytes" in state.alt and "ewc: 35.0 MB" in state.alt
+    assert "joint: 2,000 (120.0 kB)" in texts.alt and "replay: 200 (12.0 kB)" in texts.alt and "ewc: 0 (" in texts.alt
+
+
+def test_a_page_is_titled_by_its_run_and_says_what_was_done(tmp_path):
+    config = (
+        "network: {backbone: tiny}\nstream: {scenario: class}\ntrainer: {max_epochs: 3}\n"
+        "training: {learning_rate: 0.001, batch_size: 8}"
+    )
+    cells = load_cells([write_grid(tmp_path / "ablation", ("ewc",), 2, config=config)])
+    counts = [{"splits": {"train": {"examples": n}}, "name": "e"} for n in (120, 80)]
+    told = [replace(cell, environment=cell.environment | {"counts": counts}) for cell in cells]
+    done = "3 epochs · learning rate 0.001 · batches of 8"
+    assert setup(told) == (
+        f"tiny backbone · class stream · 2 × 80 to 120 training examples · {done} · seed 0, 1 · commit 0f3ac1d"
+    )
+    assert setup([replace(cells[0], config="a: [")]) == "seed 0 · commit 0f3ac1d"  # damaged: no more than is known
+    text = check_page(write_report(cells[:1], tmp_path / "out"))
+    assert "<h1>ablation: ewc, seed 0</h1>" in text and f"tiny backbone · class stream · {done}" in text
+
+
+def test_each_curve_can_be_hidden_and_pointed_at(tmp_path):
+    cells = load_cells([write_grid(tmp_path, num_seeds=2)])
+    text = check_page(write_report(cells, tmp_path / "out"))
+    curves = text[text.index('<section id="forgetting-curves">') : text.index('<section id="matrices">')]
+    for place, label in enumerate(("finetune", "ewc", "lwf", "replay", "joint")):
+        assert re.search(
+            rf'class="toggle-{place}" checked autocomplete="off"><svg.*?</svg> {label}</label>', text, re.S
+        )
+        assert f"section:has(.toggle-{place}:not(:checked)) .key-{place} {{ display: none; }}" in text
+        drawn = re.findall(rf'class="key-{place}">.*?<title>(.*?)</title>', curves, re.S)
+        assert len(drawn) == 2 * 5 and all(re.fullmatch(rf"{label}: [\d.]+% to [\d.]+%", words) for words in drawn)
+
+
+def test_scores_of_each_experience_are_a_table_of_their_own(tmp_path):
+    cells = load_cells([write_grid(tmp_path / "g", ("ewc", "replay"), num_seeds=2)])
+    write_report(cells, tmp_path / "out", chosen_columns(["forgetting"]))
+    compared, each = ((tmp_path / f"out/{name}.tex").read_text() for name in ("table", "table-experiences"))
+    assert "Forgetting" in compared and "Average score" not in compared
+    assert r"\label{tab:table}" in compared and r"\label{tab:table-experiences}" in each
+    last = [100 * cell.matrix.array()[-1] for cell in cells if cell.strategy == "ewc"]
+    first = float(np.mean([row[0] for row in last]))
+    assert "books" in each and re.search(rf"ewc & \$(\\mathbf{{)?{first:.1f} ", each)
+    with pytest.raises(UserError, match=r"--metrics forgeting: there is no such metric. Did you mean 'forgetting'"):
+        chosen_columns(["forgeting"])
+    assert not experience_columns(load_cells([write_cell(tmp_path, "l2", 0, names=[str(i) for i in range(21)])]))
+
+
+def test_names_in_any_script_are_drawn_or_written_in_latin_letters():
+    """Never as boxes: letters from right to left too, since they would stand apart and in the wrong order."""
+    assert in_latin("Ärger, Ωμέγα, мир 5 %") == "Ärger, Ωμέγα, мир 5 %"
+    assert in_latin("سلام") == "slm" and in_latin("𐍅") != "𐍅"
+    assert in_latin("名前") in ("名前", "MingQian"), "as they are where a font has them"
+    figure = Figure()
+    text = figure.text(0, 0, "سلام books")
+    assert romanise(figure) and text.get_text() == "slm books"
+    assert not romanise(figure)
+
+
 def test_no_peak_is_drawn_where_none_was_measured(tmp_path):
     write_cell(tmp_path, "ewc", 0)
     (cell,) = load_cells([tmp_path])
     assert [panel.title for panel in cost_chart([cell]).panels][-1] == "Peak memory"
     without = replace(cell, cost=tuple({**row, "peak_memory_bytes": None} for row in cell.cost))
-    assert [panel.title for panel in cost_chart([without]).panels] == ["Time of a run", "Stored between experiences"]
+    assert [panel.title for panel in cost_chart([without]).panels] == ["Time of a run", "State of plugins"]
 
 
 def test_costs_are_means_over_seeds(tmp_path):
