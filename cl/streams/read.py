@@ -84,8 +84,8 @@ def _parsed(name: str, split: str, parts: Sequence[Part], notes: list[str]) -> E
             "options."
         )
     notes += [f"{split}: {note}" for note in of_split]
-    inputs, labels = (chain.from_iterable(getattr(each, field) for each in found) for field in ("inputs", "labels"))
-    return Examples(list(inputs), list(labels))
+    inputs = list(chain.from_iterable(each.inputs for each in found))
+    return Examples(inputs, list(chain.from_iterable(each.labels for each in found)))
 
 
 def _parsed_file(reader: Reader, path: str, notes: list[str]) -> Examples:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from reading import pairs, refused, sentences
 
 from cl.streams.read import READERS, leaks, num_stray_tags, read_corpus, split_overlap, without_overlap
 from cl.streams.readers import Columns, Csv, Datasets, Json, Jsonl, Reader, Tsv
@@ -20,7 +21,6 @@ from cl.streams.readers.files import split_path
 from cl.streams.readers.tags import as_bio, best_scheme
 from cl.streams.readers.tags import bio_of as read_as_bio
 from cl.types import Corpus, Examples, UserError
-from reading import pairs, refused, sentences
 
 Write = Callable[..., str]
 

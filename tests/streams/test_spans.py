@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from reading import pairs, refused, sentences
 
 from cl.streams.readers import Reader, Spans
 from cl.types import UserError
-from reading import pairs, refused, sentences
 
 Write = Callable[..., str]
 
@@ -28,7 +28,9 @@ RECORDS = {
     "doccano, older": {"id": 1, "data": TEXT, "labels": [PER, LOC]},
     "doccano with relations": {
         "text": TEXT,
-        "entities": [{"id": n, "start_offset": s, "end_offset": e, "label": k} for n, (s, e, k) in enumerate([PER, LOC])],
+        "entities": [
+            {"id": n, "start_offset": s, "end_offset": e, "label": k} for n, (s, e, k) in enumerate([PER, LOC])
+        ],
         "relations": [],
     },
     "Label Studio": {
@@ -76,7 +78,13 @@ def parse(write: Write, reader: Spans, *records: Any) -> tuple[list[tuple[Any, A
 
 def test_what_is_not_read_is_counted(write: Write) -> None:
     accepted = RECORDS["Prodigy"]
-    records = [accepted, {**accepted, "answer": "reject"}, {"text": " "}, None, {"data": {"text": "a"}, "annotations": []}]
+    records = [
+        accepted,
+        {**accepted, "answer": "reject"},
+        {"text": " "},
+        None,
+        {"data": {"text": "a"}, "annotations": []},
+    ]
     found, notes = parse(write, Spans(), *records)
     assert found == READ
     assert notes == [
@@ -119,9 +127,8 @@ def test_characters_are_words_where_that_is_said(write: Write) -> None:
 
 def test_spans_that_cut_words_take_them_whole(write: Write) -> None:
     """The earlier span has a word that two touch; spaces at the ends of a span are none of its words."""
-    found, notes = parse(write, Spans(), {"text": "Rome Berlin", "spans": [[0, 5, "A"], [4, 7, "B"], [7, 9, "C"]]}) if (
-        False
-    ) else parse(write, Spans(), {"text": "Rome Berlin", "spans": [[0, 5, "A"], [5, 7, "B"], [7, 9, "C"]]})
+    spans = [[0, 5, "A"], [5, 7, "B"], [7, 9, "C"]]
+    found, notes = parse(write, Spans(), {"text": "Rome Berlin", "spans": spans})
     assert found == sentences("Rome/B-A Berlin/B-B")
     assert notes == [
         "2 spans cut a word: they take all of it",

@@ -50,15 +50,22 @@ def records_in(value: Any, keys: Sequence[Column], path: str) -> Iterator[Locate
     yield from ((f"{path}: record {number}", record) for number, record in enumerate(value, 1))
 
 
-def _rows(columns: Mapping[str, Any], keys: Sequence[Column], path: str) -> list[dict[Any, Any]]:
-    """Columns as lists, or as pandas writes them, `{"text": {"0": …}}`, to records."""
-    named = {key: columns[key] for key in keys}  # type: ignore[index]
-    index = {tuple(column) if isinstance(column, Mapping) else len(column) for column in named.values()}
-    if len(index) > 1:
-        sizes = ", ".join(f"{name!r} {len(column)}" for name, column in named.items())
+def _rows(columns: Mapping[Any, Any], keys: Sequence[Column], path: str) -> list[dict[Any, Any]]:
+    """Columns as lists, or as pandas writes them, `{"text": {"0": …}}`, to records. Others than of these rows are no
+    columns.
+    """
+    index = {key: _index(columns[key]) for key in keys}
+    if len(set(index.values())) > 1:
+        sizes = ", ".join(f"{key!r} {len(columns[key])}" for key in keys)
         raise UserError(f"{path}: the columns have different rows ({sizes}). Correct the file.")
+    named = {key: column for key, column in columns.items() if _index(column) in index.values()}
     lists = [column.values() if isinstance(column, Mapping) else column for column in named.values()]
     return [dict(zip(named, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _index(column: Any) -> object:
+    """What tells the rows of a column."""
+    return tuple(column) if isinstance(column, Mapping) else len(column) if isinstance(column, list) else None
 
 
 def value_of(record: Any, key: Column, where: str) -> Any:

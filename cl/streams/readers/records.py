@@ -97,9 +97,9 @@ class Jsonl(Records, TextFile):
 
 @dataclass
 class Json(Records, TextFile):
-    """JSON: a list of records, records under ids (`{"a1": {…}}`), columns (`{"text": […], "label": […]}`, also as
-    pandas writes them), or values one after another. `data.json#train` reads what is under the key `train`, `#a.b`
-    deeper. Errors number the records from 1.
+    """One file of JSON: a list of records, records under ids (`{"a1": {…}}`), columns (`{"text": […], "label": […]}`,
+    also as pandas writes them), or values one after another. `data.json#train` reads what is under the key `train`,
+    `#a.b` deeper. Errors number the records from 1.
     """
 
     example: ClassVar[str] = '{name: desk, kind: sequence, format: json, label: intent, train: "desk.json#train"}'

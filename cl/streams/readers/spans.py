@@ -73,7 +73,7 @@ class Spans(Words, TextFile):
         value = json_at(self, path)
         if not isinstance(value, Mapping):
             return records_in(value, [], path)
-        if isinstance(value.get(key), str):  # one record
+        if isinstance(value.get(key), str) or isinstance(value.get("data"), str | Mapping):  # one record
             return records_in([value], [], path)
         return records_in(value, [key, self.spans or key_of_spans(value)], path)
 
