@@ -165,6 +165,9 @@ def test_ends_and_places_as_tools_count_them(write: Write) -> None:
     [
         ({"txt": "a"}, ["no key 'text'", "mean 'txt'"]),
         ({"text": 3}, ["the text is a int"]),
+        (3, ["3 is no record"]),
+        ({"data": {"text": 3}, "annotations": [{"result": []}]}, ["the text is a int"]),
+        ({"data": {"text": "a"}, "annotations": [{"result": 3}]}, ["the `result` of an annotation is a int"]),
         ({"text": "ab", "spans": [[0, 9, "X"]]}, ["from 0 to 9", "2 characters"]),
         ({"text": "ab", "spans": [[1, 1, "X"]]}, ["from 1 to 1", "`inclusive`"]),
         ({"text": "ab", "spans": [[-1, 1, "X"]]}, ["from -1 to 1"]),

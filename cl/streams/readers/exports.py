@@ -51,9 +51,9 @@ def text_of(record: Any, text: Column, key: str | None, inclusive: bool | None, 
         return Text("", skipped=f"`answer` is {record['answer']}")
     if isinstance(record, Mapping) and isinstance(record.get("data"), Mapping):
         return _label_studio(record, text, where)
-    written = value_of(record, "data" if text not in record and "data" in record else text, where)
-    if not isinstance(written, str):
-        raise UserError(f"{where}: the text is a {type(written).__name__}, not a string. Check the `text` option.")
+    if not isinstance(record, Mapping):
+        raise UserError(f"{where}: {quoted(record)} is no record with a text and spans. Check the file.")
+    written = _written(record, "data" if text not in record and "data" in record else text, where)
     key = key or key_of_spans(record)
     found = record.get(key)
     if isinstance(found, Mapping):
@@ -63,6 +63,13 @@ def text_of(record: Any, text: Column, key: str | None, inclusive: bool | None, 
     return Text(written, found and [_span(each, written, bool(inclusive), where) for each in found])
 
 
+def _written(record: Mapping[Any, Any], key: Column, where: str) -> str:
+    text = value_of(record, key, where)
+    if not isinstance(text, str):
+        raise UserError(f"{where}: the text is a {type(text).__name__}, not a string. Check the `text` option.")
+    return text
+
+
 def key_of_spans(record: Mapping[Any, Any]) -> str:
     """The key of a record that holds its spans."""
     return next((each for each in SPANS if isinstance(record.get(each), list | Mapping)), SPANS[0])
@@ -70,14 +77,21 @@ def key_of_spans(record: Mapping[Any, Any]) -> str:
 
 def _label_studio(record: Mapping[str, Any], text: Column, where: str) -> Text:
     """The first annotation of a task that was not cancelled."""
-    written = value_of(record["data"], text, where)
-    given = record.get("annotations", record.get("completions")) or []
-    done = [each for each in given if isinstance(each, Mapping) and not each.get("was_cancelled")]
+    written = _written(record["data"], text, where)
+    given = record.get("annotations", record.get("completions"))
+    done = [
+        each
+        for each in (given if isinstance(given, list) else ())
+        if isinstance(each, Mapping) and not each.get("was_cancelled")
+    ]
     if not done:
         return Text("", skipped=NOT_DONE)
-    results = [each.get("value") for each in done[0].get("result", []) if isinstance(each, Mapping)]
+    found = done[0].get("result")
+    if not isinstance(found, list):
+        raise UserError(f"{where}: the `result` of an annotation is a {type(found).__name__}, not a list.")
+    results = [each.get("value") for each in found if isinstance(each, Mapping)]
     marked = [value for value in results if isinstance(value, Mapping) and "labels" in value]
-    return Text(str(written), [_span(value, str(written), False, where) for value in marked], len(done) - 1)
+    return Text(written, [_span(value, written, False, where) for value in marked], len(done) - 1)
 
 
 def _by_surface(found: Mapping[str, Any], text: str, inclusive: bool, where: str) -> Iterator[Span]:

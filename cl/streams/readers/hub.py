@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Datasets(Records):
     """A data set by hub id (`user/name#train`), by folder (`./saved#train`) or by parquet file; `#` names the split.
 
-    A folder is one that `save_to_disk` wrote, or one of data files. `ClassLabel` features give the names of
-    integer labels and tags, `names` gives them where there are no such features.
+    A folder is one that `save_to_disk` wrote, or one of data files; one that is under `stream.root` comes before a hub
+    id of the same name. `ClassLabel` features give the names of integer labels and tags, `names` gives them where there
+    are no such features.
 
     config: the configuration of a data set that has several.
     revision: the commit, tag or branch to read from the hub; a commit makes runs repeatable.
