@@ -57,7 +57,9 @@ class StreamConfig:
     """toy, domain, class, task, a protocol (cfner, acl24), or the dotted path of a function that returns an Avalanche
     scenario."""
     corpora: list[dict[str, Any]] = field(default_factory=list)
-    """A mapping each: name, kind, format, train, valid, test and options of the format (see `cl streams FORMAT`)."""
+    """A mapping each: name, kind, format, train, valid, test and options of the format (see `cl streams FORMAT`). A
+    split is a path, a pattern such as part-*.csv, or a list of them. With `each: column` every value of a column is a
+    corpus of its own, called by it (after `name` and a dash, if there is a name)."""
     defaults: dict[str, Any] = field(default_factory=dict)
     """What all corpora share."""
     root: str | None = None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
-from inspect import cleandoc, getdoc
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, fields
+from inspect import cleandoc, get_annotations, getdoc
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -16,15 +20,20 @@ from cl import plugins
 from cl.config.describe import describe
 from cl.plugins import PLUGINS
 from cl.plugins.base import SEAMS, Plugin
+from cl.runs.corpora import reader_class
 from cl.runs.strategies import plugin_class
-from cl.runs.streams import ALWAYS, PROTOCOLS, READS, SCENARIOS
+from cl.runs.streams import ALWAYS, EXAMPLES, PROTOCOLS, READS, SCENARIOS
 from cl.streams.read import READERS
 from cl.streams.readers.base import Reader
+from cl.streams.readers.labelled import Labelled
 from cl.system.printing import console_for, say
 from cl.system.words import one_of
 from cl.types import UserError
 
 COSTS = Path(plugins.__file__).with_name("costs.yaml")
+OPTION = re.compile(r"(\w+(?:, \w+)*): (.+)")
+SPLIT = "The files of a split: a path, a pattern such as part-*.csv, or a list of them."
+EACH = "A column or key, in formats with rows: each of its values is a corpus of its own, called by it."
 OF_KIND = {"tokens": "sentences", "sequences": "texts"}
 
 
@@ -73,29 +82,75 @@ def list_streams() -> None:
 
 
 def show_stream(name: str) -> None:
-    """All about one scenario, protocol or format: what its docstring says, and its options.
+    """All about one scenario, protocol or format: what its docstring says, its options and an example.
 
-    Raises `UserError` where there is none of that name.
+    A format may be the dotted path of a reader. Raises `UserError` where there is none of that name.
     """
-    console = console_for()
-    if build := (SCENARIOS | PROTOCOLS).get(name):
-        say(console, f"{name}: {getdoc(build)}\n")
-        reads = [key for key in describe("stream") if key.name.split(".")[1] in ALWAYS | READS[name]]
-        table = Table("option", "default", "meaning", box=None)
-        for key in reads:
-            table.add_row(*map(Text, (key.name, key.default, key.meaning)))
-        console.print(table)
-    elif reader := READERS.get(name):
-        # What the readers of a family share stands in the docstring of their base.
-        texts = [cleandoc(cls.__doc__ or "") for cls in reader.__mro__ if issubclass(cls, Reader) and cls is not Reader]
-        say(console, f"{name}: " + "\n".join(texts) + "\n")
-        _show_options(reader, console)
-        say(
-            console,
-            "Options stand beside `format` in a corpus of stream.corpora, or in stream.defaults for all of them.",
-        )
+    if name in READS:
+        _show_scenario(name)
+    elif name in READERS or "." in name:
+        _show_format(name)
     else:
         raise UserError(f"there is no scenario, protocol or format {name!r}.{one_of(name, [*READS, *READERS])}")
+
+
+def _show_scenario(name: str) -> None:
+    console = console_for()
+    say(console, f"{name}: {getdoc((SCENARIOS | PROTOCOLS)[name])}\n")
+    reads = [key for key in describe("stream") if key.name.split(".")[1] in ALWAYS | READS[name]]
+    _show_table(((key.name, key.default, key.meaning) for key in reads), console)
+    say(console, f"\nIn a configuration:\n\nstream: {EXAMPLES[name]}")
+
+
+def _show_format(name: str) -> None:
+    console, reader = console_for(), reader_class(name, "format")
+    text, meanings = words_of(reader)
+    say(console, f"{name}: {text}\n")
+    options = [(f.name, _default(f), meanings.get(f.name, "")) for f in _own_first(reader)]
+    shared = [("train, valid, test", "", SPLIT), *([("each", "null", EACH)] if issubclass(reader, Labelled) else [])]
+    _show_table([*options, *shared], console)
+    say(console, "\nOptions stand beside `format` in a corpus of stream.corpora, or for all in stream.defaults.")
+    if reader.example:
+        say(console, f"\nIn a configuration:\n\nstream: {{scenario: domain, corpora: [{reader.example}]}}")
+
+
+def _own_first(reader: type[Reader]) -> list[Field[Any]]:
+    """Its options, those of the class itself before those of its bases."""
+    declared = [get_annotations(cls) for cls in reader.__mro__]
+    options = [f for f in fields(reader) if f.init]  # type: ignore[arg-type]
+    return sorted(options, key=lambda f: next(n for n, names in enumerate(declared) if f.name in names))
+
+
+def words_of(reader: type[Reader]) -> tuple[str, dict[str, str]]:
+    """What a reader's docstring and those of its bases say: of the reader, and of each option.
+
+    A line `name, other: meaning` begins the words of these options, deeper lines go on with them.
+    """
+    texts, meanings = list[str](), dict[str, str]()
+    names: list[str] = []
+    bases = [cls for cls in reader.__mro__ if issubclass(cls, Reader) and cls is not Reader]
+    for line in (line for cls in bases for line in [*cleandoc(cls.__doc__ or "").split("\n"), ""]):
+        if found := OPTION.match(line):
+            names = [name for name in found[1].split(", ") if name not in meanings]  # the nearest class says it
+            meanings |= dict.fromkeys(names, found[2])
+        elif line.startswith(" ") and meanings:
+            meanings |= {name: f"{meanings[name]} {line.strip()}" for name in names}
+        else:
+            texts.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(texts)).strip(), meanings
+
+
+def _show_table(rows: Iterable[tuple[str, str, str]], console: Console) -> None:
+    table = Table("option", "default", "meaning", box=None)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _default(option: Field[Any]) -> str:
+    """The default as YAML has it."""
+    value = option.default if option.default_factory is MISSING else option.default_factory()
+    return "(must be given)" if value is MISSING else json.dumps(value, ensure_ascii=False)
 
 
 def _show_options(cls: type, console: Console) -> None:

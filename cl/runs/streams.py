@@ -6,18 +6,15 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
-from cl.config import StreamConfig, instantiate, locate
+from cl.config import StreamConfig, locate
+from cl.runs.corpora import read_corpora
 from cl.streams import protocols, scenarios
 from cl.streams.doubts import unjoined
-from cl.streams.holdout import hold_out
-from cl.streams.read import READERS, read_corpus, without_overlap
 from cl.streams.stream import Stream
 from cl.streams.toy import toy_ner, toy_sentiment
-from cl.system.words import did_you_mean, one_of
-from cl.types import SPLITS, Corpus, Experience, UserError
+from cl.system.words import one_of
+from cl.types import Corpus, Experience, UserError
 
 
 def build_stream(config: StreamConfig) -> Stream:
@@ -89,14 +86,14 @@ def _toy(config: StreamConfig, notes: list[str]) -> list[Experience]:
 
 def _by_corpus(config: StreamConfig, notes: list[str]) -> list[Experience]:
     """Domain-incremental: a corpus an experience, labels shared by name (van de Ven & Tolias, 2019)."""
-    corpora = _corpora(config, notes)
+    corpora = read_corpora(config, notes)
     notes += unjoined(corpora)
     return scenarios.by_corpus(corpora)
 
 
 def _by_class(config: StreamConfig, notes: list[str], candidates: scenarios.Candidates = "seen") -> list[Experience]:
     """Class-incremental: a few classes an experience, all classes seen so far are candidates."""
-    return scenarios.by_class(_corpora(config, notes), _sizes(config), config.class_order, candidates, config.seed)
+    return scenarios.by_class(read_corpora(config, notes), _sizes(config), config.class_order, candidates, config.seed)
 
 
 def _by_task(config: StreamConfig, notes: list[str]) -> list[Experience]:
@@ -105,7 +102,7 @@ def _by_task(config: StreamConfig, notes: list[str]) -> list[Experience]:
         return _by_class(config, notes, "own")
     if config.class_order:
         raise UserError("stream.class_order: without stream.classes_per_experience each corpus comes whole: drop it")
-    return scenarios.by_corpus(_corpora(config, notes), "own")
+    return scenarios.by_corpus(read_corpora(config, notes), "own")
 
 
 def _cfner(config: StreamConfig, notes: list[str]) -> list[Experience]:
@@ -131,6 +128,22 @@ SCENARIOS: dict[str, Builder] = {"toy": _toy, "domain": _by_corpus, "class": _by
 
 
 PROTOCOLS: dict[str, Builder] = {"cfner": _cfner, "acl24": _acl24}
+
+
+_NEWS = "{name: news, kind: token, format: columns, train: train.conll, valid: dev.conll, test: test.conll}"
+
+
+EXAMPLES: dict[str, str] = {
+    "toy": "{scenario: toy, toy: {domains: 2, types: 2}}",
+    "domain": "{scenario: domain, root: data, defaults: {kind: sequence, format: tsv, text: 0, label: 1}, corpora: "
+    "[{name: books, train: books.tsv}, {name: music, train: music.tsv}]}",
+    "class": f"{{scenario: class, classes_per_experience: [4, 2], corpora: [{_NEWS}]}}",
+    "task": "{scenario: task, defaults: {kind: sequence, format: csv}, corpora: [{name: bank, train: bank.csv}, {name: "
+    "travel, train: travel.csv}]}",
+    "cfner": f"{{scenario: cfner, classes_per_experience: [2, 1], corpora: [{_NEWS}]}}",
+    "acl24": f"{{scenario: acl24, classes_per_experience: 2, corpora: [{_NEWS}]}}",
+}
+"""The section `stream` of a configuration, for each scenario."""
 
 
 FILES = frozenset({"corpora", "defaults", "root", "hold_out", "drop_overlap", "seed"})
@@ -163,62 +176,7 @@ def _sizes(config: StreamConfig) -> list[int]:
 
 def _sentences(config: StreamConfig, notes: list[str]) -> Corpus:
     """The one corpus of a protocol of NER, whose types come in alphabetical order."""
-    corpora = _corpora(config, notes)
+    corpora = read_corpora(config, notes)
     if len(corpora) != 1 or corpora[0].kind != "token":
         raise UserError(f"stream.corpora: the protocol {config.scenario} is for one corpus of kind token")
     return corpora[0]
-
-
-def _corpora(config: StreamConfig, notes: list[str]) -> list[Corpus]:
-    if not config.corpora:
-        raise UserError(f"stream.corpora is empty: the scenario {config.scenario} needs at least one corpus")
-    corpora, mistakes = [], []
-    for number, entry in enumerate(config.corpora):
-        try:
-            corpora.append(_corpus({**config.defaults, **entry}, number, config))
-        except UserError as error:
-            mistakes.append(str(error))
-    if mistakes:
-        raise UserError("\n".join(mistakes))
-    if config.drop_overlap:
-        corpora = without_overlap(corpora)  # before a split is cut from what leaks, and after
-    corpora = [hold_out(corpus, config.hold_out, config.seed) for corpus in corpora]
-    if config.drop_overlap:
-        corpora = without_overlap(corpora)
-    notes += [note for corpus in corpora for note in corpus.notes]
-    return corpora
-
-
-# What people call formats elsewhere.
-ALIASES = dict.fromkeys(("conll", "conll2003", "bio", "iob", "iobes", "txt", "ner"), "columns")
-ALIASES |= dict.fromkeys(("hf", "huggingface", "hub", "parquet", "arrow"), "datasets") | {"ndjson": "jsonl"}
-
-
-def _corpus(entry: dict[str, Any], number: int, config: StreamConfig) -> Corpus:
-    where = f"stream.corpora[{number}]"
-    if missing := [key for key in ("name", "kind", "format", "train") if key not in entry]:
-        others = [key for key in map(str, entry) if key not in ("name", "kind", "format", *SPLITS)]
-        meant = [key for key in others if did_you_mean(key, missing[:1])]
-        hint = f": is {meant[0]!r} a misspelt {missing[0]}?" if meant else ""
-        raise UserError(f"{where}: the key {missing[0]!r} is missing{hint}")
-    if entry["kind"] not in ("sequence", "token"):
-        raise UserError(f"{where}.kind is {entry['kind']!r}; it is sequence or token")
-    if (reads := str(entry["format"])) not in READERS:
-        called = f" It is called {ALIASES[reads]!r} here." if reads in ALIASES else did_you_mean(reads, READERS)
-        raise UserError(
-            f"{where}.format: there is no format {reads!r}.{called} There are: {', '.join(READERS)} (see `cl streams`)"
-        )
-    ours = ("name", "kind", "format", *SPLITS)
-    known = [*ours, *(f.name for f in fields(READERS[reads]))]  # type: ignore[arg-type]
-    if unknown := [key for key in entry if key not in known]:
-        other = [name for name, cls in READERS.items() if unknown[0] in cls.__dataclass_fields__]  # type: ignore[attr-defined]
-        hint = f" It is one of {', '.join(other)}: is `format` right?" if other else one_of(str(unknown[0]), known)
-        raise UserError(f"{where}: format {reads} has no option {unknown[0]!r}.{hint}")
-    reader = instantiate(READERS[reads], {key: value for key, value in entry.items() if key not in ours}, where)
-    root = None if reads == "datasets" else config.root
-    paths = {str(name): entry[name] for name in SPLITS if entry.get(name)}
-    if wrong := [name for name, path in paths.items() if not isinstance(path, str)]:
-        raise UserError(f"{where}.{wrong[0]} is {paths[wrong[0]]!r}: give the path of one file")
-    if root is not None:
-        paths = {name: str(Path(root, path)) for name, path in paths.items()}
-    return read_corpus(str(entry["name"]), entry["kind"], reader, paths)

@@ -3,59 +3,96 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 from cl.streams.readers import READERS, Reader
+from cl.streams.readers.base import Part
+from cl.streams.readers.files import files_at
 from cl.streams.readers.tags import num_stray
 from cl.system.words import did_you_mean, listed
 from cl.types import SPLITS, Corpus, Examples, Kind, UserError
 
-__all__ = ["READERS", "Reader", "num_stray_tags", "read_corpus", "split_overlap", "without_overlap"]
+__all__ = ["READERS", "Reader", "num_stray_tags", "paths_of", "read_corpus", "split_overlap", "without_overlap"]
+
+Source = str | Sequence[str] | Mapping[Any, str | Sequence[str]]  # the files of a split
 
 
-def read_corpus(name: str, kind: Kind, reader: Reader, paths: dict[str, str]) -> Corpus:
-    """The corpus with the splits that `paths` names, `train` among them.
+def read_corpus(name: str, kind: Kind, reader: Reader, sources: Mapping[str, Source]) -> Corpus:
+    """The corpus with the splits that `sources` names, `train` among them: a path each, a list of them, or a mapping
+    to them. A pattern such as `part-*.csv` stands for all files that match.
 
     Raises `UserError` where the reader does, for an unknown or empty split, and for a reader of another kind.
     """
-    for split in paths:
+    for split in sources:
         if split not in SPLITS:
             raise UserError(
                 f"corpus {name}: no split is called {split!r}, only {listed(SPLITS)}.{did_you_mean(split, SPLITS)}"
             )
-    if "train" not in paths:
+    if "train" not in sources:
         raise UserError(f"corpus {name}: there is no train split. Add `train:` and its file.")
-    if reader.kind != kind:
+    parts = {split: _parts(f"corpus {name}: {split}", reader, source) for split, source in sources.items()}
+    if other := {part.kind for of_split in parts.values() for part, _ in of_split} - {kind}:
         raise UserError(
-            f"corpus {name} is of kind {kind!r}, but its format and options read {reader.kind!r}. Correct `kind` or "
-            "`format`: columns reads words with tags (token), csv and tsv read texts with labels (sequence), and json, "
+            f"corpus {name} is of kind {kind!r}, but its format and options read {min(other)!r}. Correct `kind` or "
+            "`format`: columns reads words with tags (token), lines reads texts with labels (sequence), and csv, json, "
             "jsonl and datasets read either: words with tags if the option `tokens` names the key that holds them."
         )
     notes: list[str] = []
-    parsed = {split: _parsed(name, split, reader, path, notes) for split, path in paths.items()}
+    parsed = {split: _parsed(name, split, of_split, notes) for split, of_split in parts.items()}
     try:
-        splits = reader.finish(parsed, notes)
+        splits = parts["train"][0][0].finish(parsed, notes)
     except UserError as error:
         raise UserError(f"corpus {name}: {error}") from error
     return Corpus(name, kind, splits, tuple(f"{name}: {note}" for note in notes))
 
 
-def _parsed(name: str, split: str, reader: Reader, path: str, notes: list[str]) -> Examples:
-    of_split: list[str] = []
+def paths_of(source: Source) -> list[str]:
+    """The files that a split names, patterns replaced by what matches them."""
+    if isinstance(source, Mapping):
+        return [path for each in source.values() for path in paths_of(each)]
+    return [path for each in ([source] if isinstance(source, str) else source) for path in files_at(each)]
+
+
+def _parts(where: str, reader: Reader, source: Source) -> list[Part]:
+    """The files of a split, each with what reads it."""
+    if not isinstance(source, Mapping):
+        return [(reader, path) for path in paths_of(source)]
     try:
-        examples = reader.parse(path, of_split)
-    except UserError as error:  # not all of them are about a line
-        raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from error
-    if not len(examples):
+        return reader.of_mapping({str(key): paths_of(each) for key, each in source.items()})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _parsed(name: str, split: str, parts: Sequence[Part], notes: list[str]) -> Examples:
+    """The examples of a split's files, one file after another."""
+    of_split: list[str] = []
+    found = []
+    for reader, path in parts:
+        of_file: list[str] = []
+        found.append(_parsed_file(reader, path, of_file))
+        if len(parts) > 1:
+            of_file = [f"{path}: {note}" for note in of_file or ["no examples in it"] * (not len(found[-1]))]
+        of_split += of_file
+    if not any(map(len, found)):
         dropped = f" ({'; '.join(of_split)})" if of_split else ""
+        paths = ", ".join(path for _, path in parts)
         raise UserError(
-            f"{path}: no examples in it, for split {split!r} of corpus {name}{dropped}. Check the file and its options."
+            f"{paths}: no examples in it, for split {split!r} of corpus {name}{dropped}. Check the file and its "
+            "options."
         )
     notes += [f"{split}: {note}" for note in of_split]
-    return examples
+    inputs = list(chain.from_iterable(each.inputs for each in found))
+    return Examples(inputs, list(chain.from_iterable(each.labels for each in found)))
+
+
+def _parsed_file(reader: Reader, path: str, notes: list[str]) -> Examples:
+    try:
+        return reader.parse(path, notes)
+    except UserError as error:  # not all of them are about a line
+        raise error if str(error).startswith(path) else UserError(f"{path}: {error}") from error
 
 
 def split_overlap(corpus: Corpus) -> dict[tuple[str, str], int]:

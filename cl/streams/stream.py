@@ -15,10 +15,9 @@ with warnings.catch_warnings():
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.benchmarks.utils.data_attribute import DataAttribute
 
-from cl.streams.holdout import hold_out
-from cl.streams.readers.records import Jsonl
+from cl.streams.samples import corpus_of
 from cl.streams.scenarios import by_corpus, columns_after, renumber
-from cl.types import KINDS, OUTSIDE, SPLITS, Corpus, Experience, Kind, Split, SplitName, UserError
+from cl.types import KINDS, OUTSIDE, SPLITS, Experience, Kind, Split, SplitName, UserError
 
 
 class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
@@ -60,11 +59,12 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
 
     @classmethod
     def from_scenario(cls, scenario: CLScenario) -> Stream:
-        """The stream of a scenario that was built with Avalanche from dict samples.
+        """The stream of a scenario that was built with Avalanche.
 
-        Samples are `{"text", "label"}` or `{"tokens", "tags"}` with BIO tags; there must be a `train` and a
-        `test` stream, and may be a `valid` one (else a tenth of train is held out), with as many experiences
-        each. Every class seen so far is a candidate.
+        Samples are `{"text", "label"}` or `{"tokens", "tags"}` with BIO tags, or tuples `(text, label)` or
+        `(tokens, tags)`, with a task label behind them or without, which is not read. Classes have the names that a
+        data set of Hugging Face gives them. There must be a `train` and a `test` stream, and may be a `valid` one (else
+        a tenth of train is held out), with as many experiences each. Every class seen so far is a candidate.
         """
         if isinstance(scenario, Stream):
             return scenario
@@ -80,7 +80,9 @@ class Stream(CLScenario, Sequence[Experience]):  # type: ignore[misc]
                     f"{len(of_split)}: each experience needs one in each stream"
                 )
         corpora = [
-            _read_back(i, {name: list(exps[i].dataset) for name, exps in streams.items()}, exp)
+            corpus_of(
+                str(getattr(exp, "name", f"experience-{i}")), {name: exps[i].dataset for name, exps in streams.items()}
+            )
             for i, exp in enumerate(streams["train"])
         ]
         return cls(by_corpus(corpora), [note for corpus in corpora for note in corpus.notes])
@@ -138,25 +140,3 @@ def _class_of(split: Split, index: int) -> str:
     if split.kind == "sequence":
         return str(label)
     return next((tag for tag in map(split.visible, label) if tag != OUTSIDE), OUTSIDE)
-
-
-def _read_back(index: int, samples: dict[str, list[Any]], experience: Any) -> Corpus:
-    name = str(getattr(experience, "name", f"experience-{index}"))
-    first = next(iter(samples["train"]), None)
-    is_token = isinstance(first, dict) and "tokens" in first
-    reader = Jsonl(tokens="tokens") if is_token else Jsonl()  # a sample is a record like any other
-    notes: list[str] = []
-    parsed = {
-        split: reader.examples(
-            [(f"{name}/{split}: sample {number}", row) for number, row in enumerate(rows)], [], notes
-        )
-        for split, rows in samples.items()
-    }
-    try:
-        splits = reader.finish(parsed, notes)
-    except UserError as error:
-        raise UserError(
-            f"experience {name} of the scenario: {error}. Samples give BIO tags: convert them there"
-        ) from error
-    corpus = Corpus(name, reader.kind, splits, tuple(f"{name}: {note}" for note in notes))
-    return hold_out(corpus, {"valid": 0.1}, seed=0)

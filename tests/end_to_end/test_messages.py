@@ -25,7 +25,11 @@ def texts(folder: Path) -> Path:
     ("format", "options", "said"),
     [
         ("conll", "text: 0", "there is no format 'conll'. It is called 'columns' here."),
-        ("columns", "text: 0", "format columns has no option 'text'. It is one of csv, tsv, jsonl, json, datasets"),
+        (
+            "columns",
+            "text: 0",
+            "format columns has no option 'text'. It is one of spans, csv, tsv, jsonl, json,",
+        ),
         ("csv", "text: 0, label: 1", "The line holds tabs: take `format: tsv`."),
         (
             "tsv",

@@ -240,7 +240,9 @@ def test_lists(cl_command: Run) -> None:
     code, output = cl_command("streams", "columns")
     assert code == 0
     assert all(option in output for option in (*map(" {} ".format, ("token", "scheme", "encoding")), "iobes"))
+    assert "new names of the labels" in output and "format: columns, tag: 3, train: train.conll" in output
     code, output = cl_command("streams", "class")
+    assert "stream: {scenario: class, classes_per_experience: [4, 2]" in output
     assert code == 0 and "stream.class_order" in output and "stream.toy" not in output
     code, output = cl_command("streams", "colums")
     assert code == 2 and "no scenario, protocol or format 'colums'. Did you mean 'columns'?" in output

@@ -13,44 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from reading import pairs, refused, sentences
 
 from cl.streams.read import READERS, leaks, num_stray_tags, read_corpus, split_overlap, without_overlap
 from cl.streams.readers import Columns, Csv, Datasets, Json, Jsonl, Reader, Tsv
-from cl.streams.readers.base import split_path
+from cl.streams.readers.files import split_path
 from cl.streams.readers.tags import as_bio, best_scheme
 from cl.streams.readers.tags import bio_of as read_as_bio
 from cl.types import Corpus, Examples, UserError
 
 Write = Callable[..., str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes text or bytes to a file of a fresh folder and returns its path."""
-
-    def write(content: str | bytes, name: str = "data.txt") -> str:
-        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        return str(tmp_path / name)
-
-    return write
-
-
-def pairs(examples: Examples) -> list[tuple[Any, Any]]:
-    return list(zip(examples.inputs, examples.labels, strict=True))
-
-
-def sentences(*texts: str) -> list[tuple[list[str], list[str]]]:
-    """`Ann/B-PER sings/O` → tokens and tags."""
-    split = [[token.rsplit("/", 1) for token in text.split(" ")] for text in texts]
-    return [([token for token, _ in words], [tag for _, tag in words]) for words in split]
-
-
-def refused(reader: Reader, path: str, *words: str) -> None:
-    """The reader refuses the file, in a message with all these words."""
-    with pytest.raises(UserError) as caught:
-        reader.read(path)
-    message = str(caught.value)
-    assert [word for word in words if word not in message] == [], message
 
 
 # ------------------------------------------------------------------------------------ any text file

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from avalanche.benchmarks import (
     CLScenario,
     CLStream,
@@ -230,6 +231,28 @@ def test_integer_labels_are_names() -> None:
     assert Stream.from_scenario(scenario([numbered], test=[numbered]))[0].classes == ("0", "1")
 
 
+def test_tuples_are_samples() -> None:
+    """As an ordinary scenario has them: with a task label or without, numbers in tensors or plain."""
+    texts = [(t["text"], torch.tensor(int(t["label"] == "yes")), 0) for t in TEXTS]
+    tagged = [(t["tokens"], t["tags"]) for t in TAGGED]
+    stream = Stream.from_scenario(scenario([texts, tagged], test=[texts[:4], tagged[:2]]))
+    assert [(e.kind, e.classes) for e in stream] == [("sequence", ("0", "1")), ("token", ("O", "B-place", "I-place"))]
+    assert stream[0].test[0] == {"text": TEXTS[0]["text"], "label": "1"}
+    assert list(stream[1].test) == TAGGED[:2]
+
+
+def test_classes_have_the_names_that_their_data_set_gives_them() -> None:
+    datasets = pytest.importorskip("datasets")
+    label = datasets.ClassLabel(names=["no", "yes"])
+    rows = {"text": [t["text"] for t in TEXTS], "label": [t["label"] for t in TEXTS]}
+    data = datasets.Dataset.from_dict(rows, features=datasets.Features(text=datasets.Value("string"), label=label))
+    assert data[0]["label"] == 1
+    assert list(Stream.from_scenario(scenario([data], test=[data]))[0].test) == TEXTS
+    other = data.cast_column("label", datasets.ClassLabel(names=["bad", "good"]))
+    with pytest.raises(UserError, match="experience-0 of the scenario: its data sets name the classes differently"):
+        Stream.from_scenario(scenario([data], test=[other]))
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
@@ -239,7 +262,12 @@ def test_integer_labels_are_names() -> None:
         (lambda: scenario([TEXTS, TEXTS], valid=[TEXTS], test=[TEXTS] * 2), "its valid stream 1"),
         (lambda: scenario([TEXTS], valid=[TEXTS] * 2, test=[TEXTS]), "its valid stream 2"),
         (lambda: scenario([MIXED_UP], test=[MIXED_UP]), "experience experience-0 of the scenario: "),
-        (lambda: scenario([[("good", 1)]], test=[TEXTS]), "experience-0/train: sample 0: a tuple has no 'text'"),
+        (lambda: scenario([[("good",)]], test=[TEXTS]), "experience-0/train: sample 0: a tuple has no 'text'"),
+        (lambda: scenario([[(0.5, 1)]], test=[TEXTS]), "the text is a float"),
+        (
+            lambda: scenario([[3]], test=[TEXTS]),
+            'A sample is {"text": …, "label": …} or {"tokens": […], "tags": […]}, or',
+        ),
         (lambda: scenario([[{"text": "x"}]], test=[TEXTS]), "experience-0/train: sample 0: no key 'label'"),
         (
             lambda: scenario([TAGGED], test=[[{"tokens": ["a"], "tags": ["X"]}]]),

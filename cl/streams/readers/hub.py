@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from cl.streams.readers.base import file_at, split_path
+from cl.streams.readers.files import file_at, split_path
+from cl.streams.readers.json_values import Located
 from cl.streams.readers.records import Records
 from cl.system.words import did_you_mean, listed
-from cl.types import Examples, UserError
+from cl.types import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 class Datasets(Records):
     """A data set by hub id (`user/name#train`), by folder (`./saved#train`) or by parquet file; `#` names the split.
 
-    A folder is one that `save_to_disk` wrote, or one of data files. `ClassLabel` features give the names of
-    integer labels and tags, `names` gives them where there are no such features.
+    A folder is one that `save_to_disk` wrote, or one of data files; one that is under `stream.root` comes before a hub
+    id of the same name. `ClassLabel` features give the names of integer labels and tags, `names` gives them where there
+    are no such features.
 
     config: the configuration of a data set that has several.
     revision: the commit, tag or branch to read from the hub; a commit makes runs repeatable.
@@ -30,13 +32,22 @@ class Datasets(Records):
     config: str | None = None
     revision: str | None = None
 
-    def parse(self, path: str, notes: list[str]) -> Examples:
-        """Texts with labels, or tokens with tags. Errors number the rows of the split from 0."""
+    example: ClassVar[str] = (
+        "{name: news, kind: token, format: datasets, tokens: tokens, tags: ner_tags, train: saved#train}"
+    )
+
+    def under(self, root: str, path: str) -> str:
+        """A path of the folder `root`, if it is there; else a hub id."""
+        local = str(Path(root, Path(path).expanduser()))
+        is_path = path.startswith((".", "/", "~")) or Path(split_path(local)[0]).exists()
+        return local if is_path or Path(split_path(path)[0]).suffix == ".parquet" else path
+
+    def _located(self, path: str) -> tuple[Iterable[Located], list[str]]:
+        """The rows of a split, which errors number from 0."""
         source, split = split_path(path)
         data = _pick(self._splits(source), source, split)
-        feature: Any = data.features.get(self.label if self.tokens is None else self.tags)
-        names = getattr(getattr(feature, "feature", feature), "names", None) or self.names
-        return self.examples(((f"{path}: row {n}", row) for n, row in enumerate(data)), names, notes)
+        names = class_names(data, self.label if self.tokens is None else self.tags) or self.names
+        return ((f"{path}: row {n}", row) for n, row in enumerate(data)), names
 
     def _splits(self, source: str) -> Mapping[str, Dataset]:
         import datasets
@@ -72,3 +83,9 @@ def _pick(splits: Mapping[str, Dataset], source: str, split: str | None) -> Data
         f"{source}: {asked}; it has {listed(splits)}.{did_you_mean(split, splits)} "
         f"Write, for example, `{source}#{next(iter(splits))}`."
     )
+
+
+def class_names(data: Any, column: Any) -> list[str]:
+    """The names of the classes that a column of numbers stands for, if the data set has them (`ClassLabel`)."""
+    feature = (getattr(data, "features", None) or {}).get(column)
+    return getattr(getattr(feature, "feature", feature), "names", None) or []

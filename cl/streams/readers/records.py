@@ -3,71 +3,54 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from cl.streams.readers.base import (
-    Column,
-    LabelledText,
-    Reader,
-    TextFile,
-    as_column,
-    as_columns,
-    check_labels,
-    labelled_texts,
-    split_path,
-)
-from cl.streams.readers.tags import Scheme, Tags, as_bio
-from cl.system.words import did_you_mean, listed, quoted
-from cl.types import Examples, Kind, UserError
-
-Located = tuple[str, Any]  # where a record stands, and the record
+from cl.streams.readers.base import Column, as_column, as_columns
+from cl.streams.readers.files import TextFile, split_path
+from cl.streams.readers.json_values import Located, records_in, value_of, values_in
+from cl.streams.readers.labelled import Labelled, Lists
+from cl.streams.readers.labels import LabelledText, Where, as_text, label_name
+from cl.types import Examples, UserError
 
 
 @dataclass
-class Records(Reader):
-    """What readers of records share. Records are read as sentences if `tokens` is set, as texts otherwise.
-
-    text, label: keys, or positions where a record is a list. A list of text keys is joined by spaces.
-    tokens, tags: keys of the lists of tokens and their tags; a record without tokens is passed over.
-    names: what integer labels or tags stand for, from 0.
-    scheme, entity: of the tags, as for `columns`.
-    labels: new names of the labels, or of the entity types; null drops a label's examples, or makes a type O; one that
-        is not in it is an error.
-    skip_empty: pass over examples with an empty text, which are errors otherwise.
-    """
-
-    text: Any = "text"
-    label: Any = "label"
-    tokens: str | None = None
-    tags: str = "tags"
-    names: list[str] = field(default_factory=list)
-    scheme: Scheme = "auto"
-    entity: str | None = None
-    labels: dict[Any, Any] = field(default_factory=dict)
-    skip_empty: bool = False
-
-    @property
-    def kind(self) -> Kind:
-        return "sequence" if self.tokens is None else "token"
+class Records(Labelled):
+    """Records are read as sentences if `tokens` is set, as texts otherwise."""
 
     def examples(self, records: Iterable[Located], names: list[str], notes: list[str]) -> Examples:
         """Records as examples, with tags as they are written; integer labels and tags are places in `names`."""
+        where = Where(self.where)
+        kept = ((at, record) for at, record in records if where.keeps(lambda key: value_of(record, key, at)))  # noqa: B023
         if self.tokens is not None:
-            return self._tagged(records, self.tokens, names, notes)
+            return self._sentences(self._lists(kept), names, where, notes)
         if as_column(self.label, "label") in as_columns(self.text):
             raise UserError(f"the text and the label are one key ({self.label!r}). Correct `text` or `label`.")
-        return labelled_texts(self._labelled(records, names), self.labels, self.skip_empty, notes)
+        return self._texts(self._labelled(kept, names), where, notes)
 
-    def finish(self, splits: dict[str, Examples], notes: list[str]) -> dict[str, Examples]:
-        """The same examples, tags in BIO."""
-        if self.tokens is not None:
-            return as_bio(splits, self.scheme, self.labels, notes)
-        if not self.labels:
-            check_labels(splits, notes)
-        return splits
+    def parse(self, path: str, notes: list[str]) -> Examples:
+        """Texts with labels, or tokens with tags."""
+        records, names = self._located(path)
+        return self.examples(records, names, notes)
+
+    def values(self, path: str, column: Any) -> list[str]:
+        """The different values of a key, in file order, of the records that are read."""
+        where, found = Where(self.where), dict[str, None]()
+        for at, record in self._located(path)[0]:
+            if where.keeps(lambda key: value_of(record, key, at)):  # noqa: B023
+                found[as_text(value_of(record, column, at))] = None
+        return list(found)
+
+    @abstractmethod
+    def _located(self, path: str) -> tuple[Iterable[Located], list[str]]:
+        """The records at a path, and the names of integer labels."""
+
+    def _keys(self) -> list[Column]:
+        """The keys that a record needs."""
+        named = [self.tokens, self.tags] if self.tokens is not None else [*as_columns(self.text), self.label]
+        return list(dict.fromkeys([*named, *self.where]))
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[LabelledText]:
         for where, record in records:
@@ -81,31 +64,24 @@ class Records(Reader):
             label = value_of(record, self.label, where)
             yield where, " ".join(text or "" for text in texts), label_name(label, names, where)
 
-    def _tagged(self, records: Iterable[Located], key: str, names: list[str], notes: list[str]) -> Examples:
-        if key == self.tags:
-            raise UserError(f"the tokens and the tags are one key ({key!r}). Correct `tokens` or `tags`.")
-        parser = Tags(self.scheme, self.entity, self.labels)
-        inputs, labels, empty = [], [], 0
+    def _lists(self, records: Iterable[Located]) -> Iterator[Lists]:
+        tokens, tags = as_column(self.tokens, "tokens"), as_column(self.tags, "tags")
+        if tokens == tags:
+            raise UserError(f"the tokens and the tags are one key ({tokens!r}). Correct `tokens` or `tags`.")
         for where, record in records:
-            tokens, tags = list_of(record, key, where), list_of(record, self.tags, where)
-            if len(tokens) != len(tags):
-                raise UserError(f"{where}: {len(tokens)} token(s) but {len(tags)} tag(s). Correct the record.")
-            if not tokens:
-                empty += 1
-                continue
-            inputs.append([_word(token, where) for token in tokens])
-            labels.append([parser.parse(label_name(tag, names, where), where) for tag in tags])
-        notes += [f"{empty} records without tokens are passed over"] if empty else []
-        return Examples(inputs, labels)
+            yield where, _list_of(record, tokens, where), _list_of(record, tags, where)
 
 
 @dataclass
 class Jsonl(Records, TextFile):
     """JSON lines: a record a line; blank lines are skipped."""
 
-    def parse(self, path: str, notes: list[str]) -> Examples:
-        """Texts with labels, or tokens with tags."""
-        return self.examples(self._records(path), self.names, notes)
+    example: ClassVar[str] = (
+        "{name: shop, kind: sequence, format: jsonl, text: review, label: stars, train: shop.jsonl}"
+    )
+
+    def _located(self, path: str) -> tuple[Iterable[Located], list[str]]:
+        return self._records(path), self.names
 
     def _records(self, path: str) -> Iterator[Located]:
         for number, line in enumerate(self.lines(path), 1):
@@ -115,85 +91,36 @@ class Jsonl(Records, TextFile):
                 except json.JSONDecodeError as error:
                     raise UserError(
                         f"{path}:{number}:{error.colno}: no JSON: {error.msg}. Each line must hold one record; a file "
-                        "that is one list of records is read by `json`."
+                        "that is one list of records, or has records over several lines, is read by `json`."
                     ) from None
 
 
 @dataclass
 class Json(Records, TextFile):
-    """One JSON value: a list of records. `data.json#train` reads the list under the key `train`, `#a.b` deeper."""
+    """One file of JSON: a list of records, records under ids (`{"a1": {…}}`), columns (`{"text": […], "label": […]}`,
+    also as pandas writes them), or values one after another. `data.json#train` reads what is under the key `train`,
+    `#a.b` deeper. Errors number the records from 1.
+    """
 
-    def parse(self, path: str, notes: list[str]) -> Examples:
-        """Texts with labels, or tokens with tags. Errors number the records of the list from 1."""
-        source, keys = split_path(path)
-        text = self.content(source)
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{source}:{error.lineno}:{error.colno}: no JSON: {error.msg}. Correct the file; one with a record a "
-                "line is read by `jsonl`."
-            ) from None
-        for key in keys.split(".") if keys else []:
-            value = value_of(value, key, path)
-        if not isinstance(value, list):
-            inside = f" with the keys {listed(value)}" if isinstance(value, Mapping) else ""
-            raise UserError(
-                f"{path}: a {type(value).__name__}{inside}, not a list of records. Name a key: `{source}#key`."
-            )
-        return self.examples(((f"{path}: record {n}", record) for n, record in enumerate(value, 1)), self.names, notes)
+    example: ClassVar[str] = '{name: desk, kind: sequence, format: json, label: intent, train: "desk.json#train"}'
+
+    def _located(self, path: str) -> tuple[Iterable[Located], list[str]]:
+        return records_in(json_at(self, path), self._keys(), path), self.names
 
 
-def value_of(record: Any, key: Column, where: str) -> Any:
-    """The record's value under that key, or at that position."""
-    if isinstance(record, Mapping):
-        if key in record:
-            return record[key]
-        raise UserError(f"{where}: no key {key!r}; there are {listed(record)}.{did_you_mean(key, record)}")
-    if isinstance(record, list) and isinstance(key, int) and -len(record) <= key < len(record):
-        return record[key]
-    size = f" of {len(record)}" if isinstance(record, list) else ""
-    raise UserError(
-        f"{where}: a {type(record).__name__}{size} has no {key!r}. Check the keys, or for lists, positions."
-    )
+def json_at(file: TextFile, path: str) -> Any:
+    """What stands in a file of JSON under the keys after `#`. Several values are a list of them."""
+    source, keys = split_path(path)
+    values = values_in(file.content(source), source)
+    value = values[0] if len(values) == 1 else values
+    for key in keys.split(".") if keys else []:
+        value = value_of(value, key, path)
+    return value
 
 
-def list_of(record: Any, key: str, where: str) -> list[Any]:
+def _list_of(record: Any, key: Column, where: str) -> list[Any]:
     """The record's list under that key."""
     value = value_of(record, key, where)
     if isinstance(value, list):
         return value
     raise UserError(f"{where}: {key!r} is a {type(value).__name__}, not a list. Check the `tokens` and `tags` options.")
-
-
-def _word(token: Any, where: str) -> str:
-    """A token as a string. A number is one; what is empty or several is none."""
-    if isinstance(token, bool) or not isinstance(token, str | int | float):
-        raise UserError(f"{where}: the token {quoted(token)} is no string. Correct the record, or check `tokens`.")
-    return str(token)
-
-
-def label_name(value: Any, names: list[str], where: str) -> str:
-    """A label as a string: a whole number by its name in `names`, if there are any."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{where}: the label is {value}, which is no class. Remove the record, or name its class.")
-    if names:
-        return _name_of(value, names, where)
-    if isinstance(value, bool):
-        return str(value).lower()  # as JSON writes it
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list | dict):
-        raise UserError(f"{where}: {quoted(value)} are several labels of one example, which is not supported.")
-    raise UserError(f"{where}: the label is {value!r}, neither a string nor a number. Check the option that names it.")
-
-
-def _name_of(value: Any, names: list[str], where: str) -> str:
-    """The name of a number, or a name itself."""
-    if value in names:
-        return str(value)
-    if isinstance(value, int | float) and int(value) == value:
-        if 0 <= value < len(names):
-            return names[int(value)]
-        raise UserError(f"{where}: label {value} has no name: there are {len(names)}, from 0. Is this split labelled?")
-    raise UserError(f"{where}: label {quoted(value)} is neither one of `names` ({listed(names)}) nor a number of one.")

@@ -2,7 +2,7 @@
 
 *BIO* (IOB2): an entity is a B- and the I- that follow it. *IOB1*: B- only where an entity directly follows one of its
 own type. *IOE1*, *IOE2*: the same with E- at the end. *IOBES* and its kin (BIOES, BMES, BILOU, BMEWO), which differ in
-letters only: a first, inner or last token, or a lone one.
+letters only: a first, inner or last token, or a lone one. *IO*: bare types, read as IOB1 without any B-.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
-from cl.streams.readers.base import Names
-from cl.system.words import quoted
+from cl.streams.readers.labels import Names
 from cl.types import OUTSIDE, Examples, UserError
 
-Scheme = Literal["auto", "bio", "iob1", "ioe1", "ioe2", "iobes"]
+Scheme = Literal["auto", "bio", "iob1", "ioe1", "ioe2", "iobes", "io"]
 Sentences = Sequence[Sequence[str]]
 
 IOBES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
@@ -27,36 +26,9 @@ LETTERS: dict[Scheme, frozenset[str]] = {
     "ioe1": frozenset("IE"),
     "ioe2": frozenset("IE"),
     "iobes": frozenset(IOBES),
+    "io": frozenset("I"),
 }
 TOLERATED = 0.01  # of the entities of a split: those that are not written as its scheme has it
-
-
-class Tags:
-    """Checks the tags of a corpus, one by one; `as_bio` reads them once all are known."""
-
-    def __init__(self, scheme: Scheme, entity: str | None, labels: Mapping[Any, Any]) -> None:
-        self.scheme, self.entity, self.names = scheme, entity, Names(labels)
-        self._seen = {OUTSIDE: OUTSIDE}  # a file has few distinct tags: each is checked once
-
-    def parse(self, tag: str, where: str) -> str:
-        """`B-PER` with the letter of IOBES; a bare `B` gets the type `entity`. Raises `UserError` for other words."""
-        if tag not in self._seen:
-            self._seen[tag] = self._parse(tag, where)
-        return self._seen[tag]
-
-    def _parse(self, tag: str, where: str) -> str:
-        letter, dash, name = tag.partition("-")
-        if letter not in LETTERS[self.scheme] or bool(dash) != bool(name):
-            raise UserError(
-                f"{where}: {quoted(tag)} is no tag of scheme `{self.scheme}`, such as "
-                f"'{min(LETTERS[self.scheme])}-person' or 'O'. Check which column or key holds the tags and the "
-                "`scheme` option, or correct the tag."
-            )
-        name = name or self.entity or ""
-        if not name:
-            raise UserError(f"{where}: tag {tag!r} names no entity type. Name it, for example `entity: disease`.")
-        self.names.of(name, where)  # raises; types get their new names where it is known which tags are one entity
-        return f"{IOBES[letter]}-{name}"
 
 
 def as_bio(
@@ -86,6 +58,7 @@ def _renamed(tag: str, names: Names) -> str:
 def bio_of(splits: Mapping[str, Sentences], scheme: Scheme, notes: list[str]) -> dict[str, list[list[str]]]:
     """Parsed tags in BIO. Raises `UserError` where no scheme fits."""
     chosen = best_scheme([sentence for tags in splits.values() for sentence in tags]) if scheme == "auto" else scheme
+    chosen = "iob1" if chosen == "io" else chosen
     for split, tags in splits.items():
         _check(split, tags, chosen, given=scheme != "auto")
     _note_irregular(splits, chosen, notes)
