@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+from anyascii import anyascii
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cl.reporting.tables import BOUND, Entry, StrategyRow, Table
+from cl.reporting.tables import Entry, StrategyRow, Table
+
+LAST_OF_LATIN = "\u024f"
 
 
 def to_rich(table: Table) -> RichTable:
@@ -43,18 +46,15 @@ def to_latex(table: Table, title: str, label: str) -> str:
         text = entry.text(table.decimals, r" \pm ").replace("−", "-")
         return (rf"$\mathbf{{{text}}}$" if entry.best else f"${text}$") + entry.seeds
 
-    arrows = [rf"$\{'uparrow' if column.more_is_better else 'downarrow'}$" for column in table.columns]
-    heads = [f"{escape_latex(column.heading)} {arrow}" for column, arrow in zip(table.columns, arrows, strict=True)]
-    body = [[_latex_name(r), *map(entry, r.entries), escape_latex(_seeds(r))] for r in table.rows]
-    caption = escape_latex(f"{title}. {table.caption}").replace(BOUND, DAGGER).replace("±", r"$\pm$")
+    body = [[escape_latex(r.name), *map(entry, r.entries), escape_latex(_seeds(r))] for r in table.rows]
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{caption}}}",
+        rf"\caption{{{escape_latex(f'{title}. {table.caption}')}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) + 1)}}}",
         r"\toprule",
-        " & ".join(["Strategy", *heads, "Seeds"]) + r" \\",
+        " & ".join(map(escape_latex, table.headings)) + r" \\",
         r"\midrule",
         *(" & ".join(row) + r" \\" for row in body),
         r"\bottomrule",
@@ -62,10 +62,6 @@ def to_latex(table: Table, title: str, label: str) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _latex_name(row: StrategyRow) -> str:
-    return escape_latex(row.label) + (f" {DAGGER}" if row.bound else "")
 
 
 def _shown(entry: Entry | None, table: Table) -> str:
@@ -76,8 +72,12 @@ def _seeds(row: StrategyRow) -> str:
     return f"{row.num_seeds}" + (f" ({row.note})" if row.note else "")
 
 
-DAGGER = r"$^\dagger$"
 LATEX = {
+    "†": r"$^\dagger$",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "\u00a0": "~",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -89,8 +89,8 @@ LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """`text` such that LaTeX sets it as it is."""
-    return "".join(LATEX.get(c, c) for c in text)
+    """`text` such that LaTeX sets it as it is, letters that its own fonts have not in Latin ones."""
+    return "".join(LATEX.get(c) or (c if c <= LAST_OF_LATIN else anyascii(c)) for c in text)
 
 
 def escape_markdown(text: str) -> str:
