@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from rich.filesize import decimal
@@ -20,20 +21,33 @@ PHASES = {
 Bars = dict[str, list[tuple[float, str]]]  # label → stacked (length, colour role)
 
 
+def totals(cost: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What a run cost, from what each experience did: sums of seconds and of steps, and the largest number of bytes.
+
+    What was not measured is left out.
+    """
+    found: dict[str, list[float]] = {}
+    for row in cost:
+        for name, value in row.items():
+            if name != "experience" and value is not None:
+                found.setdefault(name, []).append(float(value))
+    return {name: (max if name.endswith("_bytes") else sum)(values) for name, values in found.items()}
+
+
 def cost_chart(cells: Sequence[CellResult]) -> Chart:
     """Time of a run by phase, peak memory, and what a strategy keeps between experiences."""
-    groups = {label: [c for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
+    groups = {label: [totals(c.cost) for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
     groups = {label: group for label, group in groups.items() if group}
     look = cell_styles(cells)
     time: Bars = {
-        label: [(_mean([_sum(c, key) for c in group]), style.role) for key, style in PHASES.values()]
+        label: [(_mean([c.get(key, 0.0) for c in group]), style.role) for key, style in PHASES.values()]
         for label, group in groups.items()
     }
 
     def bars(key: str) -> Bars:
-        return {label: [(_mean([_most(c, key) for c in group]), look[label].role)] for label, group in groups.items()}
+        return {label: [(_mean([c.get(key, 0.0) for c in group]), look[label].role)] for label, group in groups.items()}
 
-    measured = any(_values(cell, "peak_memory_bytes") for group in groups.values() for cell in group)
+    measured = any("peak_memory_bytes" in c for group in groups.values() for c in group)
     panels = (
         _panel("Time of a run", time, seconds),
         _panel("Stored between experiences", bars("stored_bytes"), _size),
@@ -58,18 +72,6 @@ def seconds(value: float) -> str:
 
 def _size(value: float) -> str:
     return decimal(int(value))
-
-
-def _values(cell: CellResult, key: str) -> list[float]:
-    return [float(row[key]) for row in cell.cost if row.get(key) is not None]
-
-
-def _sum(cell: CellResult, key: str) -> float:
-    return sum(_values(cell, key))
-
-
-def _most(cell: CellResult, key: str) -> float:
-    return max(_values(cell, key), default=0.0)
 
 
 def _mean(values: Sequence[float]) -> float:

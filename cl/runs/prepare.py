@@ -27,7 +27,8 @@ class Prepared:
     """What all cells of a grid share: the stream, read and encoded once, the backbone as it was loaded, its tokenizer;
     and what to warn of.
 
-    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
+    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it. `described`: whether the
+    configuration says what the stream is; it does not where one was made in Python.
     """
 
     stream: Stream
@@ -37,10 +38,12 @@ class Prepared:
     tokenizer: Any
     identity: list[Identity]
     encoded: str
+    described: bool
 
 
 def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     """Reads, checks and encodes the stream: once for all cells."""
+    described = stream is None
     stream = as_scored(config, build_stream(config.stream) if stream is None else stream)
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
@@ -51,7 +54,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
     evaluator = Evaluator(stream.experiences, store)
-    return Prepared(stream, evaluator, loaded, warnings, tokenizer, identity, store.fingerprint())
+    return Prepared(stream, evaluator, loaded, warnings, tokenizer, identity, store.fingerprint(), described)
 
 
 def as_scored(config: Config, stream: Stream) -> Stream:
