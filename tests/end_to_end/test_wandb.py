@@ -12,7 +12,13 @@ import pytest
 import wandb
 from offline_wandb import read_offline
 
+from cl.config import load
 from cl.reporting.files import read_rows
+from cl.runs.cells import cells_of
+from cl.runs.facts import facts
+from cl.runs.prepare import prepare
+from cl.runs.strategies import build_strategy
+from cl.runs.streams import build_stream
 
 GRID = "strategies={rehearsed: {replay: {capacity: 7}, new: {plugin: fragile.Fragile}}}"
 EXPECTED = {
@@ -75,3 +81,13 @@ def test_a_resumed_run_is_whole_and_can_be_grouped(cl_command: Any, folder: Path
     assert [row["experience"] for row in found.history if "score/books" in row] == [0, 1, 2]
     steps = [row["_step"] for row in found.history]
     assert steps == sorted(set(steps)) and "matrix/heat_map/path" in found.history[-1]
+
+
+def test_a_stream_made_in_python_is_not_called_the_configured_one(folder: Path) -> None:
+    config = load(folder / "tiny.yaml", ["run.dir=out"])
+    (cell,) = cells_of(config)
+    strategy = build_strategy({}, "finetune")
+    for stream, name in ((None, "toy"), (build_stream(config.stream), "made in Python")):
+        known = facts(cell, strategy, prepare(config, stream))
+        assert (known["stream"], known["stream.num_experiences"]) == (name, 3)
+        assert ("stream.toy.domains" in known) == (stream is None)

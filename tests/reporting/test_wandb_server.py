@@ -111,8 +111,10 @@ def test_lost_in_the_middle(tmp_path, monkeypatch, capsys, hangs, status, limit)
 
 
 @pytest.mark.parametrize("received", [0, 2, 5, 6, 7])
-def test_an_online_run_goes_on_where_the_server_stands(tmp_path, monkeypatch, received):
-    """A kill loses what was under way; the checkpoint may be older or newer than what the server got."""
+def test_an_online_run_goes_on_where_the_server_stands(tmp_path, monkeypatch, capsys, received):
+    """A kill loses what was under way; the checkpoint may be older or newer than what the server got. Each start says
+    where the run can be seen, and no more.
+    """
     log, matrix = RunLog(tmp_path / "log.csv"), fake_matrix("ewc", 0, NAMES, num_learnt=1)
     with serving() as server:
         at(monkeypatch, server.url)
@@ -129,6 +131,7 @@ def test_an_online_run_goes_on_where_the_server_stands(tmp_path, monkeypatch, re
         again.finish(fake_matrix("ewc", 0, NAMES), "failed")
         assert numbers(server.rows("abc")) == WHOLE
         assert [row["loss"] for row in server.rows("abc") if "loss" in row] == [n / 10 for n in range(1, 9)]
+        assert "".join(capsys.readouterr()) == 2 * f"W&B: {server.url}/me/cl/runs/abc\n"
 
 
 def test_an_offline_run_goes_on_in_a_folder_that_holds_all_of_it(tmp_path, monkeypatch):
