@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cl.system.words import did_you_mean, listed, quoted
-from cl.types import Examples, Kind, UserError
+from cl.types import Examples, Kind, Pair, UserError
 
 Column = str | int
-LabelledText = tuple[str, str, str]  # where it stands, its text, its label
+LabelledText = tuple[str, str | Pair, str]  # where it stands, its text, its label
 FEW_NUMBERS, MOST_NUMBERS = 5, 20  # as many different numbers may be classes, such as grades
 
 
@@ -127,6 +127,22 @@ def as_column(column: Any, option: str) -> Column:
     return column
 
 
+def text_columns(text: Any, pair: bool) -> Sequence[Column]:
+    """The columns of the option `text`: two of them for a pair."""
+    columns = as_columns(text)
+    if pair and len(columns) != 2:
+        raise UserError(f"`pair: true` needs two text columns, such as `text: [premise, hypothesis]`, not {text!r}.")
+    return columns
+
+
+def as_text(texts: Sequence[str], pair: bool) -> str | Pair:
+    """The texts of an example as one, joined by spaces, or as a pair. Empty where one of a pair is."""
+    if not pair:
+        return " ".join(texts).strip()
+    first, second = (text.strip() for text in texts)
+    return Pair(first, second) if first and second else ""
+
+
 class Names:
     """New names of labels or entity types, as the option `labels` gives them; null drops what has that label."""
 
@@ -154,9 +170,9 @@ def labelled_texts(
     rows: Iterable[LabelledText], labels: Mapping[Any, Any], skip_empty: bool, notes: list[str]
 ) -> Examples:
     """Sequence examples: texts and labels without surrounding whitespace, labels renamed."""
-    names, texts, kept, empty, dropped = Names(labels), list[str](), list[str](), 0, Counter[str]()
+    names, texts, kept, empty, dropped = Names(labels), list[str | Pair](), list[str](), 0, Counter[str]()
     for where, text, label in rows:
-        text, label = text.strip(), label.strip()
+        label = label.strip()
         if not text and skip_empty:
             empty += 1
             continue

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from cl.streams.readers.base import Column, LabelledText, TextFile, as_column, as_columns, check_labels, labelled_texts
+from cl.streams.readers.base import (
+    Column,
+    LabelledText,
+    TextFile,
+    as_column,
+    as_columns,
+    as_text,
+    check_labels,
+    labelled_texts,
+    text_columns,
+)
 from cl.system.words import did_you_mean, listed
 from cl.types import Examples, Kind, UserError
 
@@ -20,6 +30,7 @@ class Csv(TextFile):
     """A text and a label a line, in columns; blank lines are skipped, surrounding whitespace is dropped.
 
     text, label: a column's name in the header line, or its number from 0. A list of text columns is joined by spaces.
+    pair: the two text columns are a pair, such as premise and hypothesis, and encoded as the tokenizer encodes pairs.
     header: whether the first line names the columns. None: it does if `text` or `label` is a name.
     delimiter: what separates columns, one character where there is quoting.
     quoting: fields may be quoted as CSV has it, and then hold delimiters, line ends and doubled quotes.
@@ -31,6 +42,7 @@ class Csv(TextFile):
 
     text: Any = "text"
     label: Any = "label"
+    pair: bool = False
     header: bool | None = None
     delimiter: str = ","
     quoting: bool = True
@@ -61,7 +73,7 @@ class Csv(TextFile):
             return
         start, header = first
         where = f"{path}:{start}"
-        text = [self._index(column, header, where) for column in as_columns(self.text)]
+        text = [self._index(column, header, where) for column in text_columns(self.text, self.pair)]
         label = self._index(as_column(self.label, "label"), header, where)
         if label % len(header) in [index % len(header) for index in text]:
             raise UserError(f"{where}: the text and the label are one column ({label}). Correct `text` or `label`.")
@@ -73,7 +85,7 @@ class Csv(TextFile):
                     f"{path}:{line}: {len(row)} column(s), but line {start} has {len(header)}. Correct the line, check "
                     "`delimiter` and `quoting`, or set `columns` where the last one may hold delimiters."
                 )
-            yield f"{path}:{line}", " ".join(row[i] for i in text), row[label]
+            yield f"{path}:{line}", as_text([row[i] for i in text], self.pair), row[label]
 
     def _rows(self, path: str) -> Iterator[tuple[int, list[str]]]:
         """The number of the line a row starts at, and its fields."""

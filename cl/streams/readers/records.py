@@ -15,9 +15,11 @@ from cl.streams.readers.base import (
     TextFile,
     as_column,
     as_columns,
+    as_text,
     check_labels,
     labelled_texts,
     split_path,
+    text_columns,
 )
 from cl.streams.readers.tags import Scheme, Tags, as_bio
 from cl.system.words import did_you_mean, listed, quoted
@@ -31,6 +33,7 @@ class Records(Reader):
     """What readers of records share. Records are read as sentences if `tokens` is set, as texts otherwise.
 
     text, label: keys, or positions where a record is a list. A list of text keys is joined by spaces.
+    pair: the two text keys are a pair, such as premise and hypothesis, and encoded as the tokenizer encodes pairs.
     tokens, tags: keys of the lists of tokens and their tags; a record without tokens is passed over.
     names: what integer labels or tags stand for, from 0.
     scheme, entity: of the tags, as for `columns`.
@@ -41,6 +44,7 @@ class Records(Reader):
 
     text: Any = "text"
     label: Any = "label"
+    pair: bool = False
     tokens: str | None = None
     tags: str = "tags"
     names: list[str] = field(default_factory=list)
@@ -56,6 +60,8 @@ class Records(Reader):
     def examples(self, records: Iterable[Located], names: list[str], notes: list[str]) -> Examples:
         """Records as examples, with tags as they are written; integer labels and tags are places in `names`."""
         if self.tokens is not None:
+            if self.pair:
+                raise UserError("`pair` is for texts, and `tokens` reads sentences. Drop one of them.")
             return self._tagged(records, self.tokens, names, notes)
         if as_column(self.label, "label") in as_columns(self.text):
             raise UserError(f"the text and the label are one key ({self.label!r}). Correct `text` or `label`.")
@@ -71,7 +77,7 @@ class Records(Reader):
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[LabelledText]:
         for where, record in records:
-            texts = [value_of(record, key, where) for key in as_columns(self.text)]
+            texts = [value_of(record, key, where) for key in text_columns(self.text, self.pair)]
             for text in texts:
                 if not isinstance(text, str | None):
                     raise UserError(
@@ -79,7 +85,7 @@ class Records(Reader):
                         "of tokens are read with `tokens` and `tags`."
                     )
             label = value_of(record, self.label, where)
-            yield where, " ".join(text or "" for text in texts), label_name(label, names, where)
+            yield where, as_text([text or "" for text in texts], self.pair), label_name(label, names, where)
 
     def _tagged(self, records: Iterable[Located], key: str, names: list[str], notes: list[str]) -> Examples:
         if key == self.tags:
