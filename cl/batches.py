@@ -48,7 +48,8 @@ class Batch:
 
     `input_ids`, `attention_mask`: int64 `[B, L]`. `experience`, `row`: int64 `[B]`, who each example is.
     `counts[kind]`: (examples, targets) of that kind in the *global* batch: all ranks, all micro-batches of
-    the optimizer step; this is share `part` of its `num_parts` (= ranks × accumulation).
+    the optimizer step; this is share `part` of its `num_parts` (= ranks × accumulation). `types`: int64 `[B, L]`, token
+    types of pairs of texts; None where the stream has none or the backbone takes none.
     """
 
     input_ids: Tensor
@@ -59,6 +60,7 @@ class Batch:
     counts: dict[Kind, tuple[int, int]]
     part: int = 0
     num_parts: int = 1
+    types: Tensor | None = None
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
@@ -74,8 +76,9 @@ class Batch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The same batch on `device`."""
-        names = ("input_ids", "attention_mask", "experience", "row")
-        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
+        names = ("input_ids", "attention_mask", "experience", "row", "types")
+        present = {name: tensor for name in names if (tensor := getattr(self, name)) is not None}
+        moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in present.items()}
         return replace(self, targets={kind: t.to(device, non_blocking) for kind, t in self.targets.items()}, **moved)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 Kind = Literal["sequence", "token"]
 KINDS: tuple[Kind, ...] = ("sequence", "token")
@@ -20,12 +20,26 @@ class UserError(Exception):
 # ---------------------------------------------------------------------------------------- data as read
 
 
+class Pair(NamedTuple):
+    """Two texts that are one input, such as a premise and a hypothesis."""
+
+    first: str
+    second: str
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Labelled examples in file order: texts with a label each, or token lists with a BIO tag a token."""
+    """Labelled examples in file order: texts, or pairs of texts, with a label each, or token lists with a BIO tag a
+    token.
+    """
 
     inputs: Sequence[Any]
     labels: Sequence[Any]
+
+    @property
+    def are_pairs(self) -> bool:
+        """Whether each input is a pair of texts."""
+        return len(self) > 0 and isinstance(self.inputs[0], Pair)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -56,7 +70,8 @@ def entity_type(tag: str) -> str | None:
 class Split(Sequence[dict[str, Any]]):
     """Some examples of one corpus split, seen with some of their labels: a sequence of dict samples.
 
-    A sample is `{"text", "label"}` or `{"tokens", "tags"}`. Entity types outside `keep` read as `O`.
+    A sample is `{"text", "label"}` or `{"tokens", "tags"}`; a text may be a `Pair`. Entity types outside `keep` read
+    as `O`.
     """
 
     def __init__(

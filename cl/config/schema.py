@@ -122,7 +122,8 @@ class EvaluateConfig:
 @dataclass
 class WandbConfig:
     """Weights & Biases. Where nothing is set, W&B's own variables hold (`WANDB_PROJECT`, `WANDB_TAGS`, …); without
-    either the project is `cl`. `WANDB_RUN_GROUP` and `WANDB_NAME` replace the run folder's and the cell's name.
+    either the project is `cl`. A run's group is the name of the run folder, its job type the strategy and its name the
+    cell's: `WANDB_RUN_GROUP`, `WANDB_JOB_TYPE` and `WANDB_NAME` replace them.
     """
 
     mode: Mode | None = None

@@ -41,6 +41,10 @@ def collate(
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     input_ids = torch.full(mask.shape, store.pad, dtype=torch.int64)
     input_ids[mask] = store.ids[tokens].long()
+    types = None
+    if store.types is not None:
+        types = torch.zeros_like(input_ids)
+        types[mask] = store.types[tokens].long()
     words, owner = ragged(store.word_offsets, data.rows)
     positions = store.starts[words].long()
     keep = torch.zeros_like(positions, dtype=torch.bool) if placeholder else positions >= 0
@@ -53,7 +57,7 @@ def collate(
         targets[kind] = Targets(
             rows, positions[chosen], labels, at, _candidates(data, kind, rows, labels, learnt, training)
         )
-    return Batch(input_ids, mask.long(), data.experience, data.rows, targets, counts or count(data))
+    return Batch(input_ids, mask.long(), data.experience, data.rows, targets, counts or count(data), types=types)
 
 
 def concat(batch: Batch, other: Batch) -> Batch:
@@ -67,6 +71,7 @@ def concat(batch: Batch, other: Batch) -> Batch:
         batch,
         input_ids=padded(batch.input_ids, other.input_ids),
         attention_mask=padded(batch.attention_mask, other.attention_mask),
+        types=None if batch.types is None or other.types is None else padded(batch.types, other.types),
         experience=torch.cat([batch.experience, other.experience]),
         row=torch.cat([batch.row, other.row]),
         targets={kind: _concat(batch.targets[kind], other.targets[kind], len(batch)) for kind in batch.targets},

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl.data.encode import Encoded, Encoder
+from cl.data.encode import Encoder
+from cl.data.encoded import Encoded
 from cl.data.views import RawLabels, Views
 from cl.types import SPLITS, Examples, Experience, Kind, SplitName
 
@@ -30,7 +31,8 @@ class Store:
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `views`: what of these labels may be seen
     in which experience. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown` and
     `word_by_word` `[texts]`: as in `Encoded`. `num_bytes` int64 `[texts]`: of a text as UTF-8, its words separated by
-    spaces.
+    spaces. `types` int8 `[tokens]`: token types, 0 for texts that are no pairs; None where there are no pairs, or the
+    backbone takes no types.
     """
 
     ids: Tensor
@@ -48,6 +50,7 @@ class Store:
     unknown: Tensor
     word_by_word: Tensor
     num_bytes: Tensor
+    types: Tensor | None
 
     @classmethod
     def build(cls, experiences: Sequence[Experience], encoder: Encoder) -> Store:
@@ -85,6 +88,7 @@ class Store:
             unknown=_cat([e.unknown for e in encodings]),
             word_by_word=_cat([e.word_by_word for e in encodings]),
             num_bytes=torch.tensor([size for part in every for size in part.num_bytes]),
+            types=_types(encodings),
         )
 
     def warnings(self) -> list[str]:
@@ -95,7 +99,7 @@ class Store:
                 f"{num_cut} of {len(self.cut)} texts ({num_cut / len(self.cut):.1%}) are cut off at network.max_length "
                 "(the table of `cl check` and of the report shows which experience's), and words cut off from a test "
                 "sentence count as not found; "
-                "network.overflow=split reads such texts whole, in windows"
+                "network.overflow=split reads such texts whole, in windows (but not pairs of texts)"
             )
         if (num_unknown := int(self.unknown.sum())) > MANY_UNKNOWN * len(self.ids):
             found.append(
@@ -113,7 +117,8 @@ class Store:
     def fingerprint(self) -> str:
         """A hash of what the tokenizer has made of the texts."""
         content = hashlib.sha256()
-        for tensor in (self.ids, self.offsets, self.starts, self.word_offsets):
+        types = [] if self.types is None else [self.types]
+        for tensor in (self.ids, self.offsets, self.starts, self.word_offsets, *types):
             content.update(tensor.numpy().tobytes())
         return content.hexdigest()[:16]
 
@@ -265,6 +270,12 @@ def _raw_labels(labels: Sequence[Any], kind: Kind, encoded: Encoded, raw: RawLab
     """A number for the label of each word of the rows."""
     flat = [labels[text] for text in encoded.text] if kind == "sequence" else [tag for tags in labels for tag in tags]
     return [raw.setdefault((kind, label), len(raw)) for label in flat]
+
+
+def _types(encodings: Sequence[Encoded]) -> Tensor | None:
+    if not any(len(e.types) for e in encodings):
+        return None
+    return _cat([e.types if len(e.types) else np.zeros(len(e.ids), np.int8) for e in encodings])
 
 
 def _cat(arrays: list[np.ndarray]) -> Tensor:

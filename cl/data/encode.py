@@ -7,7 +7,7 @@ import json
 import os
 import zipfile
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import accumulate
@@ -16,48 +16,11 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cl.data.encoded import AT_ONCE, Encoded, flat, offsets_of
+from cl.data.pairs import encoded_pairs
 from cl.data.windows import Overflow, borders, starts_of_windows
-from cl.types import Kind, UserError
-
-Ints = NDArray[np.int32]
-AT_ONCE = 1000  # texts a call of the tokenizer: enough to keep it busy, few enough to hold in memory
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Texts as flat arrays. A text is one row, or several where it was split into windows.
-
-    `ids` int32 `[tokens]`: the token ids of all rows, one after the other; row `i` owns
-    `ids[offsets[i]:offsets[i + 1]]`. `starts` int32 `[words]`: where in its row each word's first sub-token
-    stands, −1 for a word that was cut off; row `i` owns `starts[word_offsets[i]:word_offsets[i + 1]]`, and no word
-    of a sentence belongs to two rows. A row of a text of kind sequence has one "word", at position 0.
-    `text` int64 `[rows]`: which of the texts each row is of, in order.
-
-    Of each text, `[texts]`: `num_tokens`, how many it has in all, however long it is; `cut`, whether its end was cut
-    off (of a sentence: whole words of it); `unknown`, how many of its tokens in these rows are the unknown token, which
-    stands for what the vocabulary has not; `word_by_word`, whether its words are encoded one by one, otherwise than in
-    running text, where this tokenizer would make one token of several words.
-    """
-
-    ids: Ints
-    offsets: NDArray[np.int64]
-    starts: Ints
-    word_offsets: NDArray[np.int64]
-    text: NDArray[np.int64]
-    num_tokens: Ints
-    cut: NDArray[np.bool_]
-    unknown: Ints
-    word_by_word: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row, `[rows]`."""
-        return np.diff(self.offsets)
+from cl.types import Kind, Pair, UserError
 
 
 @dataclass(frozen=True)
@@ -80,11 +43,20 @@ class Encoder:
     """A backbone's fast tokenizer with a length limit, in tokens, special ones included.
 
     `overflow`: what becomes of a longer text. `cache`: a folder, None for no cache; where it cannot be used, texts are
-    encoded without it and `notes` says so.
+    encoded without it and `notes` says so. `types`: whether the backbone takes token types, which tell the two texts
+    of a pair apart.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, cache: Path | None = None, overflow: Overflow = "cut") -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        cache: Path | None = None,
+        overflow: Overflow = "cut",
+        types: bool = False,
+    ) -> None:
         self.tokenizer, self.max_length, self.cache, self.overflow = tokenizer, max_length, cache, overflow
+        self.types = types and "token_type_ids" in tokenizer.model_input_names
         self.notes: list[str] = []
         special = tokenizer.num_special_tokens_to_add()
         if max_length <= special:
@@ -94,11 +66,11 @@ class Encoder:
             )
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
-        state = f"5/{max_length}/{overflow}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
+        state = f"6/{max_length}/{overflow}/{self.types}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
 
     def encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
-        """`inputs`: texts, or lists of words for the kind `token`."""
+        """`inputs`: texts, all of them pairs or none, or lists of words for the kind `token`."""
         if self.cache is None:
             return self._encode(inputs, kind)
         key = hashlib.sha256(self.fingerprint.encode() + kind.encode())
@@ -137,21 +109,24 @@ class Encoder:
                 temporary.unlink(missing_ok=True)
 
     def _encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
+        if len(inputs) and isinstance(inputs[0], Pair):
+            return encoded_pairs(self.tokenizer, inputs, self.max_length, self.types)
         read = self._sentences if kind == "token" else self._texts
         parts = (inputs[first : first + AT_ONCE] for first in range(0, len(inputs), AT_ONCE))
         texts = [text for part in parts for text in read(part)]
         rows = [self._rows(text, kind) for text in texts]
         every = [row for of_text in rows for row in of_text]
         return Encoded(
-            ids=_flat(row.ids for row in every),
-            offsets=_offsets(row.ids for row in every),
-            starts=_flat(row.starts for row in every),
-            word_offsets=_offsets(row.starts for row in every),
+            ids=flat(row.ids for row in every),
+            offsets=offsets_of(row.ids for row in every),
+            starts=flat(row.starts for row in every),
+            word_offsets=offsets_of(row.starts for row in every),
             text=np.repeat(np.arange(len(texts)), [len(of_text) for of_text in rows]),
             num_tokens=np.array([len(text.ids) for text in texts], dtype=np.int32),
             cut=np.array([self._cuts(text, kind) for text in texts], dtype=np.bool_),
             unknown=np.array([self._num_unknown(text) for text in texts], dtype=np.int32),
             word_by_word=np.array([text.word_by_word for text in texts], dtype=np.bool_),
+            types=np.zeros(0, dtype=np.int8),
         )
 
     # -------------------------------------------------------------------------------- from a text to its tokens
@@ -291,11 +266,3 @@ def _dealt(starts: list[int], windows: list[list[int]], firsts: list[int], size:
         window = bisect_right(limits, start - before)
         owned[window].append(start - firsts[window])
     return [_Row(ids, own) for ids, own in zip(windows, owned, strict=True) if own]
-
-
-def _flat(lists: Iterable[list[int]]) -> Ints:
-    return np.fromiter((value for values in lists for value in values), np.int32)
-
-
-def _offsets(lists: Iterable[list[int]]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum([len(values) for values in lists], dtype=np.int64)]).astype(np.int64)

@@ -67,7 +67,7 @@ class Network(nn.Module):
         return head
 
     def forward(self, batch: Batch) -> Outputs:
-        hidden = self.backbone(batch.input_ids, batch.attention_mask)
+        hidden = self.backbone(batch.input_ids, batch.attention_mask, batch.types)
         return {kind: self._output(kind, batch, hidden) for kind in KINDS if kind in self.heads}
 
     def _output(self, kind: Kind, batch: Batch, hidden: Tensor) -> Output:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from rich.filesize import decimal
@@ -17,21 +19,35 @@ PHASES = {
     "plugins": ("plugin_seconds", Style("muted", "s", "")),
     "evaluation": ("evaluate_seconds", Style("rule", "s", "")),
 }
+SUMMED = re.compile(r"^num_|_seconds$")
 Bars = dict[str, list[tuple[float, str]]]  # label → stacked (length, colour role)
+
+
+def totals(cost: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What a run cost, from what each experience did: sums of seconds and of steps, and the largest of all else.
+
+    What was not measured is left out.
+    """
+    found: dict[str, list[float]] = {}
+    for row in cost:
+        for name, value in row.items():
+            if name != "experience" and value is not None:
+                found.setdefault(name, []).append(float(value))
+    return {name: (sum if SUMMED.search(name) else max)(values) for name, values in found.items()}
 
 
 def cost_chart(cells: Sequence[CellResult]) -> Chart:
     """Time of a run by phase, what a strategy keeps between experiences, peak memory."""
-    groups = {label: [c for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
+    groups = {label: [totals(c.cost) for c in comparable(group) if c.cost] for label, group in by_label(cells).items()}
     groups = {label: group for label, group in groups.items() if group}
     look = cell_styles(cells)
     time: Bars = {
-        label: [(_mean([_sum(c, key) for c in group]), style.role) for key, style in PHASES.values()]
+        label: [(_mean([c.get(key, 0.0) for c in group]), style.role) for key, style in PHASES.values()]
         for label, group in groups.items()
     }
 
     def most(key: str) -> dict[str, float]:
-        return {label: _mean([_most(c, key) for c in group]) for label, group in groups.items()}
+        return {label: _mean([c.get(key, 0.0) for c in group]) for label, group in groups.items()}
 
     def panel(title: str, values: Mapping[str, float], say: Callable[[str], str]) -> Panel:
         bars = {label: [(value, look[label].role)] for label, value in values.items()}
@@ -69,18 +85,6 @@ def seconds(value: float) -> str:
 
 def _size(value: float) -> str:
     return decimal(int(value))
-
-
-def _values(cell: CellResult, key: str) -> list[float]:
-    return [float(row[key]) for row in cell.cost if row.get(key) is not None]
-
-
-def _sum(cell: CellResult, key: str) -> float:
-    return sum(_values(cell, key))
-
-
-def _most(cell: CellResult, key: str) -> float:
-    return max(_values(cell, key), default=0.0)
 
 
 def _mean(values: Sequence[float]) -> float:

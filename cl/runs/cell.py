@@ -24,8 +24,9 @@ from cl.evaluation.metrics import summary
 from cl.plugins.base import stored_bytes
 from cl.reporting.console import print_row
 from cl.reporting.files import RunLog
-from cl.reporting.wandb import WandbSink, open_logger
+from cl.reporting.wandb import About, WandbSink, open_logger
 from cl.runs.cells import CONFIG, DATA, Cell
+from cl.runs.facts import facts
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.runs.strategies import code_of
@@ -178,10 +179,10 @@ class CellRun:
             self.wandb = WandbSink(None)
             yield
             return
-        self._write_beginning()
+        known = self._write_beginning()
         self.log = RunLog(self.cell.folder / "log.csv")
         self.log.truncate(self.log_position)
-        self.wandb = self._open_wandb()
+        self.wandb = self._open_wandb({name: known[name] for name in ("data", "commit")})
         self.wandb.catch_up(self.matrix)
         try:
             yield
@@ -191,24 +192,26 @@ class CellRun:
             raise
         finally:
             self.log.close()
-            self.wandb.finish(self.matrix, self.state)
+            self.wandb.finish(self.matrix, self.state, self.cost)
             self._write_progress()
             notices.keep(self.cell.folder, [*self.prepared.warnings, *self.notices.lines[self.first_notice :]])
             if self.state == FINISHED:
                 checkpoint.tidy(self.cell.folder / checkpoint.FOLDER, self.cell.config.run.keep)
 
-    def _write_beginning(self) -> None:
+    def _write_beginning(self) -> dict[str, Any]:
+        """What it is, to disk; what is known of its data and its environment."""
         folder, prepared = self.cell.folder, self.prepared
         write_text(folder / CONFIG, to_yaml(self.cell.config))
         code = code_of(self.cell.config.strategies[self.cell.strategy])
         write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded, "code": code})
-        data = {
+        known = environment(self.cell.seed) | {
             "split": protocols.fingerprint(self.experiences),
             "data": fingerprint(prepared.identity),
             "counts": counts(self.experiences, prepared.evaluator.store),
         }
-        write_json(folder / "environment.json", environment(self.cell.seed) | data)
+        write_json(folder / "environment.json", known)
         self._write_progress()
+        return known
 
     def _write_progress(self) -> None:
         """The scores, metrics for people, and last the record that a resumed run reads: it says how much is there."""
@@ -222,18 +225,18 @@ class CellRun:
         )
         State(self.state, learnt, len(self.experiences), self.reason, os.getcwd()).write(folder)
 
-    def _open_wandb(self) -> WandbSink:
-        options = self.cell.config.wandb
-        return open_logger(
-            self.cell.folder,
+    def _open_wandb(self, known: dict[str, Any]) -> WandbSink:
+        cell, options = self.cell, self.cell.config.wandb
+        about = About(
+            name=cell.name,
+            group=Path(cell.config.run.dir or "").name,
+            job_type=cell.strategy,
             project=options.project,
             entity=options.entity,
-            name=self.cell.name,
-            group=Path(self.cell.config.run.dir or "").name,
             tags=options.tags,
-            config=asdict(self.cell.config),
-            mode=options.mode,
+            config=facts(cell, self.learner.strategy, self.prepared) | known,
         )
+        return open_logger(cell.folder, about, options.mode)
 
 
 def _kept(learner: Learner) -> dict[str, int]:

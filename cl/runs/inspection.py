@@ -147,7 +147,7 @@ def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], s
     return [
         str(experience.index),
         experience.name,
-        experience.kind,
+        f"{experience.kind}, pairs" if experience.train.examples.are_pairs else experience.kind,
         *(str(split["examples"]) for split in splits.values()),
         _shortened(experience.classes),
         quantiles,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from cl.runs.streams import build_stream
 from cl.streams import check, scenarios
 from cl.streams.identity import Identity, identity_of
 from cl.streams.stream import Stream
+from cl.system.words import listed
 from cl.types import Experience, UserError
 
 
@@ -27,7 +28,8 @@ class Prepared:
     """What all cells of a grid share: the stream, read and encoded once, the backbone as it was loaded, its tokenizer;
     and what to warn of.
 
-    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it.
+    `identity`: what the data is; `encoded`: a hash of what the tokenizer makes of it. `described`: whether the
+    configuration says what the stream is; it does not where one was made in Python.
     """
 
     stream: Stream
@@ -37,10 +39,12 @@ class Prepared:
     tokenizer: Any
     identity: list[Identity]
     encoded: str
+    described: bool
 
 
 def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     """Reads, checks and encodes the stream: once for all cells."""
+    described = stream is None
     stream = as_scored(config, build_stream(config.stream) if stream is None else stream)
     if mistakes := data_errors(config, stream):
         raise UserError("the stream cannot be used:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
@@ -51,7 +55,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)
     evaluator = Evaluator(stream.experiences, store)
-    return Prepared(stream, evaluator, loaded, warnings, tokenizer, identity, store.fingerprint())
+    return Prepared(stream, evaluator, loaded, warnings, tokenizer, identity, store.fingerprint(), described)
 
 
 def as_scored(config: Config, stream: Stream) -> Stream:
@@ -65,7 +69,7 @@ def encode(
     config: NetworkConfig, experiences: Sequence[Experience], loaded: Backbone, tokenizer: Any
 ) -> tuple[Store, list[str]]:
     """What the network will see of a stream, and what to warn of there."""
-    encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow)
+    encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow, loaded.takes_types)
     store = Store.build(experiences, encoder)
     warnings = [*store.warnings(), *encoder.notes]
     if sees_padding(loaded, config.max_length):
@@ -80,4 +84,13 @@ def data_errors(config: Config, stream: Stream) -> list[str]:
     """Mistakes in the data that a run cannot start with."""
     needs_valid = config.training.patience is not None or config.training.keep_best
     needs_valid |= config.evaluate.split == "valid"
-    return check.errors(stream.experiences, needs_valid)
+    return [*_split_pairs(config, stream), *check.errors(stream.experiences, needs_valid)]
+
+
+def _split_pairs(config: Config, stream: Stream) -> Iterator[str]:
+    pairs = [experience.name for experience in stream if experience.train.examples.are_pairs]
+    if pairs and config.network.overflow == "split":
+        yield (
+            f"network.overflow=split makes windows of single texts, and the examples of {listed(pairs, 3)} are pairs: "
+            "set network.overflow=cut, or drop the reader's `pair`"
+        )

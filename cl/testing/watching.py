@@ -138,8 +138,9 @@ def pad_every_batch(learner: Learner) -> None:
 def _padded(batch: Batch) -> Batch:
     if not batch.attention_mask[:, -1].any():
         return batch  # it is already
-    input_ids, attention_mask = (pad(tensor, (0, 3)) for tensor in (batch.input_ids, batch.attention_mask))
-    return replace(batch, input_ids=input_ids, attention_mask=attention_mask)
+    names = ("input_ids", "attention_mask", "types")
+    wider: dict[str, Any] = {n: pad(tensor, (0, 3)) for n in names if (tensor := getattr(batch, n)) is not None}
+    return replace(batch, **wider)
 
 
 def halve_passes(learner: Learner) -> None:

@@ -32,13 +32,22 @@ from cl.training.tools import LearnerTools
 from cl.types import Experience, SplitName, UserError
 
 log = logging.getLogger(__name__)
+POINTS = 20  # of a loss curve, in an experience of as many steps
+
+
+def points_apart(num_steps: int, at_most: int) -> int:
+    """Steps between two points of a loss curve: `at_most`, fewer where an experience of `num_steps` would have less
+    than 20 points.
+    """
+    return max(1, min(at_most, num_steps // POINTS))
 
 
 class Learner(LightningModule):
     """What trains. What plugins use of it are its `tools`.
 
     `begin` starts an experience, `learn` trains it to its end: one `Trainer.fit`. `sinks` are called with
-    (experience, epoch, step, {name: value}) every `trainer.log_every_n_steps` optimizer steps.
+    (experience, epoch, step, {name: value}) every `trainer.log_every_n_steps` optimizer steps, or more often in short
+    experiences (see `points_apart`).
     """
 
     experience: Experience
@@ -244,7 +253,7 @@ class Learner(LightningModule):
             self.strategy.after_step(self.tools)
         else:
             self.cost.num_skipped += 1
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        every = points_apart(self.plan.num_steps, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if self.num_steps % every == 0 or self.num_steps == self.plan.num_steps:
             self._log_terms()
         self._terms = {}

@@ -1,6 +1,5 @@
 import json
 import os
-import struct
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -8,14 +7,14 @@ import pytest
 import wandb as wb
 from fake_cells import fake_matrix
 from fake_wandb import warned
-from wandb.proto import wandb_internal_pb2 as proto
+from offline_wandb import read_offline
 
 from cl.config import WandbConfig
-from cl.reporting import wandb as sink_module
-from cl.reporting.wandb import WandbSink, choose_mode, open_logger
+from cl.reporting.wandb import opening
+from cl.reporting.wandb.opening import About, choose_mode, open_logger
+from cl.reporting.wandb.sink import WandbSink, score_keys
 from cl.system.files import write_text
 
-BLOCK = 32768
 NAMES = ("books", "<b> x*")
 
 
@@ -29,60 +28,42 @@ def nobody_is_logged_in(monkeypatch, tmp_path):
     wb.teardown()
 
 
-def records(path):
-    """The records of an offline run: LevelDB's log format after a header of seven bytes."""
-    data, position, parts = path.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        if BLOCK - position % BLOCK < 7:
-            position += BLOCK - position % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = proto.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record.WhichOneof("record_type"), record
-
-
-def items(found):
-    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in found}
-
-
 def test_an_offline_run_holds_everything(tmp_path, capsys):
     write_text(tmp_path / "wandb" / "id", "abc123")
-    sink = open_logger(tmp_path, project="cl", name="ewc", config={"seeds": [0, 1]}, tags=["toy"])
+    sink = open_logger(tmp_path, About("ewc", config={"ewc.strength": 1.0}, tags=["toy"]))
     assert sink.logger is not None and os.environ.get("WANDB_MODE") is None
-    assert f"wandb sync {sink.sync_dir}" in capsys.readouterr().out
-    sink.write(0, 0, 7, {"loss": 0.5, "loss/labels": 0.4})
+    sink.write(0, 0, 7, {"loss": 0.5, "loss/labels": 0.4, "loss/der++": 0.1})
     matrix = fake_matrix("ewc", 0, NAMES, num_learnt=1)
     sink.log_row(matrix)
     matrix = fake_matrix("ewc", 0, NAMES)
     sink.log_row(matrix)
-    sink.finish(matrix)
+    costs = [{"train_seconds": 2.0, "stored_bytes": 30}, {"train_seconds": 3.0, "stored_bytes": 10}]
+    sink.finish(matrix, cost=costs)
+    said = capsys.readouterr()
+    assert said.out == f"W&B is offline; upload with: wandb sync {sink.sync_dir}\n" and not said.err
     wb.teardown()  # ends the process that writes the file
 
-    found = list(records(next(tmp_path.glob("wandb/offline-run-*/run-abc123.wandb"))))
-    history = [items(record.history.item) for kind, record in found if kind == "history"]
-    training, first, second = history[:3]
+    found = read_offline(tmp_path)
+    training, first, second = found.history[:3]
     assert (training["loss/labels"], training["step"], training["experience"]) == (0.4, 7, 0)
+    assert training["loss/der__"] == 0.1
     assert first["score/books"] == matrix.array()[0, 0] and first["experience"] == 0
     assert "forgetting" not in first  # one experience cannot be forgotten yet
-    assert second["score/<b> x*"] == matrix.array()[1, 1] and second["experience"] == 1
-
-    axes = {r.metric.name or r.metric.glob_name: r.metric.step_metric for kind, r in found if kind == "metric"}
-    assert axes["score/*"] == axes["average_score"] == axes["forgetting"] == "experience"
-    assert axes["loss"] == axes["loss/labels"] == "step"
-
-    config = {u.key: u.value_json for kind, r in found if kind == "run" for u in r.run.config.update}
-    assert json.loads(config["seeds"]) == [0, 1]
-    summary = {k: v for kind, r in found if kind == "summary" for k, v in items(r.summary.update).items()}
-    assert summary["status"] == "finished" and summary["average_score"] == matrix.array()[-1].mean()
-    table = json.loads(next(tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")).read_text())
+    assert second["score/_b__x_"] == matrix.array()[1, 1] and second["experience"] == 1
+    assert found.axes["score/*"] == found.axes["average_score"] == found.axes["forgetting"] == "experience"
+    assert found.axes["loss"] == found.axes["loss/labels"] == "step"
+    assert found.run.run_id == "abc123" and found.config["ewc.strength"] == 1.0
+    assert found.summary["status"] == "finished" and found.summary["average_score"] == matrix.array()[-1].mean()
+    assert (found.summary["cost/train_seconds"], found.summary["cost/stored_bytes"]) == (5.0, 30)
+    table = json.loads(next(found.files.glob("media/table/matrix/table*.json")).read_text())
     assert table["columns"] == ["after", "0 books", "1 <b> x*"]
     assert table["data"][1][1:] == matrix.array()[1].tolist()
-    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/*.png"))
+    assert list(found.files.glob("media/images/matrix/heat_map*.png"))
+
+
+def test_experiences_have_names_that_wandb_can_sort_by():
+    assert score_keys(["books", "news/politics", "Größe 2"]) == ["score/books", "score/news_politics", "score/Größe_2"]
+    assert score_keys(["a b", "c", "A/b"]) == ["score/0_a_b", "score/1_c", "score/2_A_b"], "case makes no difference"
 
 
 def test_the_mode_never_asks_for_a_login(monkeypatch, tmp_path):
@@ -94,16 +75,16 @@ def test_the_mode_never_asks_for_a_login(monkeypatch, tmp_path):
     assert choose_mode("offline") == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert choose_mode(None) == "disabled"
-    assert open_logger(tmp_path / "run", project="cl", name="x").logger is None
+    assert open_logger(tmp_path / "run", About("x")).logger is None
 
 
 def test_disabled_and_other_ranks_log_nothing(tmp_path, monkeypatch):
-    sink = open_logger(tmp_path, project="cl", name="x", mode="disabled")
+    sink = open_logger(tmp_path, About("x"), "disabled")
     sink.write(0, 0, 0, {"loss": 1.0})
     sink.log_row(fake_matrix("ewc", 0, NAMES))
     sink.finish(fake_matrix("ewc", 0, NAMES))
-    monkeypatch.setattr(sink_module.rank_zero_only, "rank", 1)
-    assert open_logger(tmp_path, project="cl", name="x").logger is None
+    monkeypatch.setattr(opening.rank_zero_only, "rank", 1)
+    assert open_logger(tmp_path, About("x")).logger is None
     assert not list(tmp_path.iterdir())
 
 
@@ -138,16 +119,15 @@ def test_a_failure_is_said_once_and_stops_nothing(caplog):
 def test_a_run_that_cannot_start_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(wb, "init", lambda **_: (_ for _ in ()).throw(wb.Error("no disk")))
     with warned("no disk"):
-        sink = open_logger(tmp_path, project="cl", name="x")
+        sink = open_logger(tmp_path, About("x"))
     assert sink.logger is None
 
 
 def started(folder, **options):
     """The run record of an offline run that was opened with these options."""
-    open_logger(folder, name="ewc seed 0", mode="offline", **options).finish(fake_matrix("ewc", 0, NAMES))
+    open_logger(folder, About("ewc seed 0", **options), "offline").finish(fake_matrix("ewc", 0, NAMES))
     wb.teardown()
-    kinds = records(next(folder.glob("wandb/offline-run-*/run-*.wandb")))
-    return next(record.run for kind, record in kinds if kind == "run")
+    return read_offline(folder).run
 
 
 VARIABLES = {
@@ -169,7 +149,8 @@ def test_variables_hold_where_the_configuration_says_nothing(tmp_path, monkeypat
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     options = WandbConfig()
-    run = started(tmp_path, project=options.project, entity=options.entity, tags=options.tags, group="c")
+    given = {"project": options.project, "entity": options.entity, "tags": options.tags}
+    run = started(tmp_path, **given, group="c", job_type="ewc")
     assert said_of(run) == ("my-ner-study", "my-lab", ["a100", "cluster"], "ablation", "hello", "night shift", "train")
 
 
@@ -180,11 +161,16 @@ def test_what_the_configuration_says_beats_the_variables(tmp_path, monkeypatch):
 
 
 def test_without_either_there_are_defaults(tmp_path):
-    run = started(tmp_path, group="c")
-    assert said_of(run) == ("cl", "", [], "c", "", "ewc seed 0", "")
+    run = started(tmp_path, group="c", job_type="ewc")
+    assert said_of(run) == ("cl", "", [], "c", "", "ewc seed 0", "ewc")
 
 
-def test_variables_that_cannot_hold_are_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_RUN_ID", "mine")
-    with warned("WANDB_RUN_ID does not hold here"):
-        assert started(tmp_path).run_id != "mine"
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("RUN_ID", "mine"), ("RESUME", "must"), ("SWEEP_ID", "s"), ("FORK_FROM", "r?_step=1"), ("DIR", "there")],
+)
+def test_variables_that_cannot_hold_are_named(tmp_path, monkeypatch, variable, value):
+    monkeypatch.setenv(f"WANDB_{variable}", value)
+    with warned(f"WANDB_{variable} does not hold here"):
+        run = started(tmp_path)
+    assert run.run_id == (tmp_path / "wandb" / "id").read_text() and not run.sweep_id

@@ -10,9 +10,8 @@ import wandb as wb
 from fake_cells import fake_matrix
 from fake_wandb import serving, warned
 
-from cl.reporting import wandb as sink_module
 from cl.reporting.files import RunLog
-from cl.reporting.wandb import open_logger
+from cl.reporting.wandb import About, open_logger, opening
 from cl.system.files import write_text
 
 NAMES = ("books", "films")
@@ -26,7 +25,7 @@ def logged_in(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr(sink_module, "LIMITS", {"init_timeout": LIMIT, "finish_timeout": LIMIT})
+    monkeypatch.setattr(opening, "LIMITS", {"init_timeout": LIMIT, "finish_timeout": LIMIT})
     yield
     wb.teardown()
 
@@ -53,7 +52,9 @@ def train(sink, log, first, last, rows=2):
 
 def numbers(rows):
     return [
-        (row["_step"], row.get("step"), row.get("score/books") is not None) for row in rows if "R heat map" not in row
+        (row["_step"], row.get("step"), row.get("score/books") is not None)
+        for row in rows
+        if "matrix/heat_map" not in row
     ]
 
 
@@ -69,7 +70,7 @@ def test_out_of_reach(tmp_path, monkeypatch, capsys, hangs):
         at(monkeypatch, server.url)
         started = time.monotonic()
         with warned(r"(?s)cannot be reached .* the run is offline"):
-            sink = open_logger(tmp_path, project="cl", name="x")
+            sink = open_logger(tmp_path, About("x"))
         train(sink, RunLog(tmp_path / "log.csv"), 1, 8)
         sink.finish(fake_matrix("ewc", 0, NAMES), "failed")
         assert time.monotonic() - started < LIMIT + 12
@@ -87,7 +88,7 @@ def test_out_of_reach(tmp_path, monkeypatch, capsys, hangs):
 def test_lost_in_the_middle(tmp_path, monkeypatch, capsys, hangs, status, limit):
     with serving() as server:
         at(monkeypatch, server.url)
-        sink = open_logger(tmp_path, project="cl", name="x")
+        sink = open_logger(tmp_path, About("x"))
         if hangs:
             server.hangs = True
         else:
@@ -110,34 +111,37 @@ def test_lost_in_the_middle(tmp_path, monkeypatch, capsys, hangs, status, limit)
 
 
 @pytest.mark.parametrize("received", [0, 2, 5, 6, 7])
-def test_an_online_run_goes_on_where_the_server_stands(tmp_path, monkeypatch, received):
-    """A kill loses what was under way; the checkpoint may be older or newer than what the server got."""
+def test_an_online_run_goes_on_where_the_server_stands(tmp_path, monkeypatch, capsys, received):
+    """A kill loses what was under way; the checkpoint may be older or newer than what the server got. Each start says
+    where the run can be seen, and no more.
+    """
     log, matrix = RunLog(tmp_path / "log.csv"), fake_matrix("ewc", 0, NAMES, num_learnt=1)
     with serving() as server:
         at(monkeypatch, server.url)
-        first = open_logger(tmp_path, project="cl", name="x")
+        first = open_logger(tmp_path, About("x"))
         train(first, log, 1, 7)
         first.finish(matrix, "interrupted")
         del server.history["abc"][received:]
         position = log._file.tell()
         log.write(1, 0, 6, {"loss": -1.0})  # after the checkpoint
         log.truncate(position)
-        again = open_logger(tmp_path, project="cl", name="x")
+        again = open_logger(tmp_path, About("x"))
         again.catch_up(matrix)
         train(again, log, 8, 8)
         again.finish(fake_matrix("ewc", 0, NAMES), "failed")
         assert numbers(server.rows("abc")) == WHOLE
         assert [row["loss"] for row in server.rows("abc") if "loss" in row] == [n / 10 for n in range(1, 9)]
+        assert "".join(capsys.readouterr()) == 2 * f"W&B: {server.url}/me/cl/runs/abc\n"
 
 
 def test_an_offline_run_goes_on_in_a_folder_that_holds_all_of_it(tmp_path, monkeypatch):
     log = RunLog(tmp_path / "log.csv")
-    first = open_logger(tmp_path, project="cl", name="x", mode="offline")
+    first = open_logger(tmp_path, About("x"), "offline")
     train(first, log, 1, 7)
     first.finish(fake_matrix("ewc", 0, NAMES, num_learnt=1), "interrupted")
     time.sleep(1.1)  # folders are called after the second
     log.flush()
-    again = open_logger(tmp_path, project="cl", name="x", mode="offline")
+    again = open_logger(tmp_path, About("x"), "offline")
     again.catch_up(fake_matrix("ewc", 0, NAMES, num_learnt=1))
     train(again, log, 8, 8)
     again.finish(fake_matrix("ewc", 0, NAMES), "failed")

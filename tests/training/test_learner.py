@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import cl.training.learner
 from cl.batches import Batch, Output
 from cl.data.collate import collate
 from cl.data.dataset import Store
@@ -23,7 +24,7 @@ from cl.runs.prepare import Prepared
 from cl.streams.scenarios import by_corpus
 from cl.testing.tiny import assert_same, configured, fit, learn, train
 from cl.training.callbacks import BestEpoch
-from cl.training.learner import Learner
+from cl.training.learner import Learner, points_apart
 from cl.types import SPLITS, Corpus, Examples
 
 Get = Callable[[str], Prepared]
@@ -64,8 +65,9 @@ def logged(
     return rows
 
 
-def test_every_so_many_steps_are_logged_and_the_last(prepared: Get) -> None:
-    """24 examples, 5 steps an epoch."""
+def test_every_so_many_steps_are_logged_and_the_last(prepared: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 examples, 5 steps an epoch; a curve of 20 points would need each of them."""
+    monkeypatch.setattr(cl.training.learner, "POINTS", 1)
     data, config = prepared("sequence"), configured("sequence", {}, log_every_n_steps=7)
     config = replace(config, training=replace(config.training, batch_size=5))
     learner = build_learner(config, data, "tested", 0)
@@ -73,8 +75,18 @@ def test_every_so_many_steps_are_logged_and_the_last(prepared: Get) -> None:
     assert [row[:3] for row in logged(learner, config, data, 1)] == [(1, 1, 17), (1, 1, 20)]
 
 
-def test_what_is_logged_is_the_loss_of_the_global_batch(prepared: Get) -> None:
+def test_short_experiences_have_curves_too(prepared: Get) -> None:
+    """Steps between two points: as asked, fewer where that leaves less than 20 of them."""
+    found = {num_steps: points_apart(num_steps, 10) for num_steps in (1, 8, 39, 40, 150, 200, 10_000)}
+    assert found == {1: 1, 8: 1, 39: 1, 40: 2, 150: 7, 200: 10, 10_000: 10}
+    data, config = prepared("sequence"), configured("sequence", {}, log_every_n_steps=50)
+    learner = build_learner(config, data, "tested", 0)
+    assert [row[2] for row in logged(learner, config, data, 0)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_is_logged_is_the_loss_of_the_global_batch(prepared: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     """Terms of one step, not of all since the last row; the same for any number of shares; the total is their sum."""
+    monkeypatch.setattr(cl.training.learner, "POINTS", 1)
     data, plugins, found = prepared("sequence"), {"l2": {"strength": 2.0}, "lwf": {}}, []
     for accumulate, every in ((1, 1), (3, 1), (1, 2)):
         config = configured("sequence", plugins, accumulate, log_every_n_steps=every)

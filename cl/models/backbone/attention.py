@@ -47,10 +47,11 @@ def first_position(model: Any) -> int | None:
     return found
 
 
-def packed_pass(model: Any, packing: Packing, input_ids: Tensor, first: int) -> Tensor:
-    """Hidden states `[B, L, H]`, 0 for padding, of a pass over the real tokens alone."""
+def packed_pass(model: Any, packing: Packing, input_ids: Tensor, first: int, types: Tensor | None = None) -> Tensor:
+    """Hidden states `[B, L, H]`, 0 for padding, of a pass over the real tokens alone; `types`: token types `[B, L]`."""
     ids, positions = packing.pack(input_ids).unsqueeze(0), (packing.positions + first).unsqueeze(0)
-    hidden: Tensor = model(input_ids=ids, position_ids=positions, packing=packing).last_hidden_state
+    options = {} if types is None else {"token_type_ids": packing.pack(types).unsqueeze(0)}
+    hidden: Tensor = model(input_ids=ids, position_ids=positions, packing=packing, **options).last_hidden_state
     return packing.unpack(hidden[0])
 
 

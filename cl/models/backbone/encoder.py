@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ class Facts(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """An encoder: `input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`.
+    """An encoder: `input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`. Of pairs of texts it may also
+    take token `types` `[B, L]` (see `takes_types`).
 
     Where it can (`first_position` is not None) its layers see no padding, and hidden states are 0 there. Parameters
     that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a gradient in every
@@ -53,16 +55,25 @@ class Backbone(nn.Module):
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return limit if isinstance(limit, int) and limit > 0 else None
 
+    @property
+    def takes_types(self) -> bool:
+        """Whether token types tell it the two texts of a pair apart."""
+        has_types = getattr(self.model.config, "type_vocab_size", 2) > 1  # RoBERTa has a table of one
+        return has_types and "token_type_ids" in signature(self.model.forward).parameters
+
     def freeze(self) -> None:
         """Nothing in it trains any more, and its dropout is off."""
         self.requires_grad_(False).eval()
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None = None) -> Tensor:
         if self.first_position is not None and not self._padded and self.attentions is None:
-            return packed_pass(self.model, Packing.of(attention_mask), input_ids, self.first_position)
-        options = {} if self.attentions is None else {"output_attentions": True}
+            return packed_pass(self.model, Packing.of(attention_mask), input_ids, self.first_position, types)
+        watched = self.attentions is not None
+        options: dict[str, Any] = {"output_attentions": True} if watched else {}
+        if types is not None:
+            options["token_type_ids"] = types
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, **options)
-        if options:
+        if watched:
             self.attentions = output.attentions
         hidden: Tensor = output.last_hidden_state
         return hidden

@@ -57,10 +57,14 @@ def tokenizer_of(words: Counter[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, split
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+    )
 
 
 def _word_splitter() -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
@@ -68,5 +72,5 @@ def _word_splitter() -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenize
 
 
 def words_of(inputs: Sequence[Any]) -> Iterable[str]:
-    """Texts as they are, sentences joined by spaces."""
+    """Texts as they are, sentences and pairs joined by spaces."""
     return (text if isinstance(text, str) else " ".join(text) for text in inputs)

@@ -67,13 +67,13 @@ class Csv(Labelled, TextFile):
         start, header, rows = self._table(path, where)
         if not header:
             return
-        text = [self._index(column, header, start) for column in as_columns(self.text)]
+        text = [self._index(column, header, start) for column in self.text_columns()]
         label = self._index(as_column(self.label, "label"), header, start)
         if label % len(header) in [index % len(header) for index in text]:
             raise UserError(f"{start}: the text and the label are one column ({label}). Correct `text` or `label`.")
         for at, row in rows:
             name = label_name(row[label].strip(), self.names, at) if self.names else row[label]
-            yield at, " ".join(row[i] for i in text), name
+            yield at, self.text_of([row[i] for i in text]), name
 
     def _lists(self, path: str, where: Where) -> Iterator[Lists]:
         """The lists of words and tags, one of each a row."""

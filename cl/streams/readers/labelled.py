@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cl.streams.readers.base import Column, as_columns
 from cl.streams.readers.labels import LabelledText, Where, check_labels, label_name, labelled_texts
 from cl.streams.readers.sentences import Tagged, Word
 from cl.system.words import quoted
-from cl.types import Examples, Kind, UserError
+from cl.types import Examples, Kind, Pair, UserError
 
 Lists = tuple[str, list[Any], list[Any]]  # where they stand, tokens, tags
 
@@ -18,6 +19,7 @@ Lists = tuple[str, list[Any], list[Any]]  # where they stand, tokens, tags
 class Labelled(Tagged):
     """text, label: a column's name in the header line or a key of a record, or the number of a column or a place in a
         list, from 0. A list of them for `text` is joined by spaces.
+    pair: the two texts are a pair, such as premise and hypothesis, and encoded as the tokenizer encodes pairs.
     tokens, tags: the same of words and their tags, which are read instead if `tokens` is set. An example without
         tokens is passed over.
     names: what integer labels or tags stand for, from 0.
@@ -27,6 +29,7 @@ class Labelled(Tagged):
 
     text: Any = "text"
     label: Any = "label"
+    pair: bool = False
     tokens: Any = None
     tags: Any = "tags"
     names: list[str] = field(default_factory=list)
@@ -49,6 +52,22 @@ class Labelled(Tagged):
             check_labels(splits, notes)
         return splits
 
+    def text_columns(self) -> Sequence[Column]:
+        """The columns or keys of the option `text`: two of them for a pair."""
+        columns = as_columns(self.text)
+        if self.pair and len(columns) != 2:
+            raise UserError(
+                f"`pair: true` needs two text columns, such as `text: [premise, hypothesis]`, not {self.text!r}."
+            )
+        return columns
+
+    def text_of(self, texts: Sequence[str]) -> str | Pair:
+        """The texts of an example as one, joined by spaces, or as a pair. Empty where one of a pair is."""
+        if not self.pair:
+            return " ".join(texts)
+        first, second = (text.strip() for text in texts)
+        return Pair(first, second) if first and second else ""
+
     def _texts(self, rows: Iterable[LabelledText], where: Where, notes: list[str]) -> Examples:
         examples = labelled_texts(rows, self.labels, self.skip_empty, notes)
         where.tell(notes)
@@ -56,6 +75,8 @@ class Labelled(Tagged):
 
     def _sentences(self, lists: Iterable[Lists], names: list[str], where: Where, notes: list[str]) -> Examples:
         """Sentences of lists; integer tags are places in `names`."""
+        if self.pair:
+            raise UserError("`pair` is for texts, and `tokens` reads sentences. Drop one of them.")
         empty: list[str] = []
         examples = self.sentences(_words(lists, names, empty), notes)
         where.tell(notes)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cl.system.words import did_you_mean, listed, quoted
-from cl.types import Examples, UserError
+from cl.types import Examples, Pair, UserError
 
-LabelledText = tuple[str, str, str]  # where it stands, its text, its label
+LabelledText = tuple[str, str | Pair, str]  # where it stands, its text, its label
 FEW_NUMBERS, MOST_NUMBERS = 5, 20  # as many different numbers may be classes, such as grades
 
 
@@ -84,9 +84,9 @@ def labelled_texts(
     rows: Iterable[LabelledText], labels: Mapping[Any, Any], skip_empty: bool, notes: list[str]
 ) -> Examples:
     """Sequence examples: texts and labels without surrounding whitespace, labels renamed."""
-    names, texts, kept, empty, dropped = Names(labels), list[str](), list[str](), 0, Counter[str]()
+    names, texts, kept, empty, dropped = Names(labels), list[str | Pair](), list[str](), 0, Counter[str]()
     for where, text, label in rows:
-        text, label = text.strip(), label.strip()
+        text, label = text if isinstance(text, Pair) else text.strip(), label.strip()
         if not text and skip_empty:
             empty += 1
             continue

@@ -54,7 +54,7 @@ class Records(Labelled):
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[LabelledText]:
         for where, record in records:
-            texts = [value_of(record, key, where) for key in as_columns(self.text)]
+            texts = [value_of(record, key, where) for key in self.text_columns()]
             for text in texts:
                 if not isinstance(text, str | None):
                     raise UserError(
@@ -62,7 +62,7 @@ class Records(Labelled):
                         "of tokens are read with `tokens` and `tags`."
                     )
             label = value_of(record, self.label, where)
-            yield where, " ".join(text or "" for text in texts), label_name(label, names, where)
+            yield where, self.text_of([text or "" for text in texts]), label_name(label, names, where)
 
     def _lists(self, records: Iterable[Located]) -> Iterator[Lists]:
         tokens, tags = as_column(self.tokens, "tokens"), as_column(self.tags, "tags")
