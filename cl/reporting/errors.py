@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.evaluation.errors import Errors, Mistake
-from cl.reporting.cells import plain
+from cl.reporting.cells import ERRORS, plain
 from cl.system.files import write_text
 from cl.system.printing import WIDTH
 
-FILE = "errors.txt"  # in the folder of a cell
 MOST_NAMES = 12  # of which a table of all pairs is shown
 MOST_PAIRS = 30  # that are listed where there are more
 HEADINGS = {
@@ -33,7 +32,7 @@ def write_errors(cell: Path, learnt: str, errors: Sequence[Errors]) -> None:
         for part in _parts(each):
             console.print(part)
     assert isinstance(console.file, StringIO)
-    write_text(cell / FILE, "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines()))
+    write_text(cell / ERRORS, "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines()))
 
 
 def _parts(errors: Errors) -> Iterator[RenderableType]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock
@@ -16,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.reporting.cells import CellResult, by_label, plain
+from cl.reporting.cells import ERRORS, CellResult, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds
 from cl.reporting.figures import ENDINGS, SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
@@ -52,7 +53,7 @@ def write_report(cells: Sequence[CellResult], out_dir: Path) -> Path:
             save(chart, out_dir / "figures")
         write_text(out_dir / "table.md", to_markdown(table))
         write_text(out_dir / "table.tex", to_latex(table))
-        write_text(out_dir / "report.html", _page(cells, charts))
+        write_text(out_dir / "report.html", _page(cells, charts, out_dir))
     return out_dir / "report.html"
 
 
@@ -115,7 +116,7 @@ def _check_one_data(cells: Sequence[CellResult]) -> None:
         log.warning("no record of their data: %s; nobody knows whether it was the same", ", ".join(unknown))
 
 
-def _page(cells: Sequence[CellResult], charts: Sequence[Chart]) -> str:
+def _page(cells: Sequence[CellResult], charts: Sequence[Chart], out_dir: Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -142,7 +143,13 @@ def _page(cells: Sequence[CellResult], charts: Sequence[Chart]) -> str:
         counts=next((_counts(cell) for cell in cells if cell.environment.get("counts")), []),
         warnings=_shared([(cell, line) for cell in cells for line in cell.warnings], len(cells)),
         duration=_duration,
+        errors={cell.path: _link(cell.path / ERRORS, out_dir) for cell in cells if (cell.path / ERRORS).is_file()},
     )
+
+
+def _link(path: Path, out_dir: Path) -> str:
+    """A file as the page in `out_dir` refers to it."""
+    return quote(os.path.relpath(path, out_dir.resolve()))
 
 
 def _title(cells: Sequence[CellResult]) -> str:

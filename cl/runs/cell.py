@@ -29,6 +29,7 @@ from cl.reporting.errors import write_errors
 from cl.reporting.files import RunLog
 from cl.reporting.wandb import WandbSink, open_logger
 from cl.runs.cells import CONFIG, DATA, Cell
+from cl.runs.kept import write_model
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.runs.strategies import code_of
@@ -210,6 +211,7 @@ class CellRun:
     def _write_beginning(self) -> None:
         folder, prepared = self.cell.folder, self.prepared
         write_text(folder / CONFIG, to_yaml(self.cell.config))
+        write_model(folder, self.experiences, prepared.tokenizer, self.cell.config.network.backbone == "scratch")
         code = code_of(self.cell.config.strategies[self.cell.strategy])
         write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded, "code": code})
         data = {

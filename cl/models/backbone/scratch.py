@@ -59,6 +59,15 @@ def tokenizer_of(words: Counter[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     )
+    return _fast(tokenizer)
+
+
+def tokenizer_from(text: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of `word_pieces` that was written as this text."""
+    return _fast(Tokenizer.from_str(text))
+
+
+def _fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)  # type: ignore[no-untyped-call]
 
