@@ -34,7 +34,7 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
     kind = folder.name.split("-")[0]
     auto = AutoModelForTokenClassification if kind == "token" else AutoModelForSequenceClassification
     model = auto.from_pretrained(folder, trust_remote_code=True).eval()
-    batch = AutoTokenizer.from_pretrained(folder)(%r, padding=True, return_tensors="pt")
+    batch = AutoTokenizer.from_pretrained(folder)(sys.argv[2:], padding=True, return_tensors="pt")
     with torch.no_grad():
         logits = model(**batch).logits
     task = "token-classification" if kind == "token" else "text-classification"
@@ -42,7 +42,7 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
     label = answers[0].get("label", answers[0].get("entity"))
     torch.save({"logits": logits, "mask": batch["attention_mask"], "label": label}, folder / "said.pt")
 assert "cl" not in sys.modules
-""" % (TEXTS,)
+"""
 
 
 def random_network(kind: Kind, pooling: Pooling, head: ReadoutName) -> Network:
@@ -76,7 +76,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outside = tmp_path_factory.mktemp("outside")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HOME": str(outside), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", OUTSIDE, str(folder)]
+    command = [sys.executable, "-c", OUTSIDE, str(folder), *TEXTS]
     done = subprocess.run(command, env=environment, cwd=outside, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
