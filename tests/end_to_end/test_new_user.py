@@ -1,4 +1,4 @@
-"""The path of somebody who comes with a CSV file: check, run, more seeds, Ctrl-C, resume, report, predict, export, use."""
+"""The path of somebody who comes with a CSV file: check, run, add seeds, stop, resume, report, predict, export, use."""
 
 from __future__ import annotations
 
