@@ -74,7 +74,7 @@ def test_from_a_csv_file_to_a_model_in_use(cl_command: Run, folder: Path) -> Non
     code, said = cl_command("status", "runs/mine")
     assert "8 cell(s): 8 finished" in said
 
-    code, said = cl_command("report", "runs/mine", "--out", "page")
+    code, said = cl_command("report", "runs/mine/replay/seed1", "--out", "page")
     page = (folder / "page" / "report.html").read_text(encoding="utf-8")
     assert code == 0 and 'href="../runs/mine/replay/seed1/errors.txt">errors</a>' in page
     code, said = cl_command("errors", "runs/mine/replay/seed1")

@@ -12,7 +12,7 @@ from cl.data.dataset import Store
 from cl.data.encode import Encoder
 from cl.data.module import PassLoader
 from cl.evaluation.errors import NOTHING, errors_of
-from cl.evaluation.predictions import Predicted, load, save
+from cl.evaluation.predictions import Predicted, _pooled, load, save
 from cl.models.backbone import word_pieces
 from cl.reporting.errors import write_errors
 from cl.runs.learners import build_learner
@@ -51,14 +51,34 @@ def test_several_ranks_keep_what_one_keeps(prepared: Callable[[str], Prepared]) 
 
     whole, shares = kept(0, 1), [kept(rank, 3) for rank in range(3)]
     assert all((share[0].columns == -1).any() for share in shares), "none saw all of it"
-    sums = [
-        {str(e): torch.stack([share[e].columns + 1 for share in shares]).sum(0) for e in which},
-        {str(e): torch.stack([share[e].probability for share in shares]).sum(0) for e in which},
+    theirs = [
+        {str(e): sum(share[e].columns + 1 for share in shares[1:]) for e in which},
+        {str(e): sum(share[e].probability for share in shares[1:]) for e in which},
     ]
-    learner.tools.sum = lambda mine: sums.pop(0)
+
+    def summed(mine: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        others = theirs.pop(0)
+        return {name: tensor + others[name] for name, tensor in mine.items()}
+
+    learner.tools.sum = summed
     for e, found in learner._of_all_ranks(shares[0]).items():
         assert torch.equal(found.columns, whole[e].columns)
         torch.testing.assert_close(found.probability, whole[e].probability)
+
+
+def test_nothing_is_kept_of_what_a_rank_has_not_seen() -> None:
+    """Words of an earlier pass, with other candidates, may stand there still."""
+    said = Predicted(torch.tensor([4, 5, 6]), torch.tensor([0.4, 0.5, 0.6]))
+    kept = said.at(torch.tensor([2, 0]), torch.tensor([True, False]))
+    assert kept.columns.tolist() == [6, -1] and kept.probability.tolist() == [pytest.approx(0.6), 0.0]
+
+
+def test_windows_of_a_text_share_the_mean_of_their_logits() -> None:
+    experiences = by_corpus([Corpus("reviews", "sequence", dict.fromkeys(SPLITS, REVIEWS))])
+    store = Store.build(experiences, Encoder(word_pieces(WORDS, 99), 16, overflow="split"))
+    words = store.is_part.nonzero().flatten()
+    assert len(words) == 2, "the second text alone is longer"
+    assert _pooled(store, words, torch.tensor([[1.0, 0.0], [3.0, 2.0]])).tolist() == [[2.0, 1.0]] * 2
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
