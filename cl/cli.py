@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from cl import __version__
+from cl.types import KINDS, Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,11 @@ app = typer.Typer(
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Beat the YAML.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or one of its cells.")]
+CellFolder = Annotated[Path, typer.Argument(metavar="CELL", help="A cell, such as runs/mine/replay/seed0.")]
+ExperienceName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Whose classes compete, or whose network answers, if that differs.")
+]
+KindName = Annotated[str | None, typer.Option(metavar="KIND", help="sequence or token, if the cell has learnt both.")]
 Section = Annotated[str, typer.Argument(metavar="[SECTION]", help="Such as training or stream.toy.")]
 PluginName = Annotated[str, typer.Argument(metavar="[NAME]", help="A plugin, or the dotted path of one of yours.")]
 StreamName = Annotated[str, typer.Argument(metavar="[NAME]", help="A scenario, a protocol or a file format.")]
@@ -139,6 +145,49 @@ def report(
 
 
 @app.command()
+def predict(
+    cell: CellFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A text a line, or .jsonl; - for standard input.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: standard output.")] = None,
+    experience: ExperienceName = None,
+    kind: KindName = None,
+) -> None:
+    """What a finished cell says of texts: JSON lines with labels, or tags and entities, and probabilities.
+
+    Records of a .jsonl file have a `text`, or `tokens`: the words to tag. Of a text without that, words are what stands
+    between blanks.
+    """
+    from cl.runs.inputs import read_inputs
+    from cl.runs.predict import Predictor, write_answers
+    from cl.system.notices import Notices
+    from cl.system.printing import console_for
+
+    with Notices(console_for(stderr=True)).listening():
+        write_answers(Predictor(cell, experience, _kind(kind))(read_inputs(file)), out)
+
+
+@app.command()
+def errors(cell: CellFolder) -> None:
+    """What a cell takes for what: confusions, and the most confident mistakes, of runs with evaluate.predictions."""
+    from cl.runs.status import show_errors
+
+    show_errors(cell)
+
+
+@app.command()
+def export(
+    cell: CellFolder,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    experience: ExperienceName = None,
+    kind: KindName = None,
+) -> None:
+    """Write a finished cell's network as a folder that transformers loads without `cl`, with a model card."""
+    from cl.runs.export import export as export_cell
+
+    typer.echo(export_cell(cell, folder, experience, _kind(kind)))
+
+
+@app.command()
 def plugins(name: PluginName = "") -> None:
     """List the plugins that a strategy is made of; or tell all about one: idea, paper, knobs, cost, when to use it."""
     from cl.runs.listings import list_plugins, show_plugin
@@ -166,6 +215,15 @@ def streams(name: StreamName = "") -> None:
         show_stream(name)
     else:
         list_streams()
+
+
+def _kind(name: str | None) -> Kind | None:
+    for kind in KINDS:
+        if name == kind:
+            return kind
+    if name is not None:
+        raise typer.BadParameter(f"{name!r}: give {' or '.join(KINDS)}", param_hint="--kind")
+    return None
 
 
 def _words(text: str) -> list[str]:

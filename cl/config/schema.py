@@ -117,6 +117,8 @@ class EvaluateConfig:
     """Score every experience before any training too, for forward transfer."""
     batch_size: int = 64
     """Examples of a batch on each rank."""
+    predictions: bool = False
+    """Keep what was predicted on the split after each experience, and what was mistaken for what: `cl errors`."""
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cl.batches import Batch
 from cl.data.dataset import Dataset, Store, ragged
+from cl.evaluation.predictions import Predicted, logits_of, places_of
 from cl.evaluation.scores import TagSet, class_counts, entity_counts, error_counts, error_rates, scores
 from cl.models.network import Network
 from cl.streams.scenarios import columns_after
@@ -33,22 +34,32 @@ class Evaluator:
     store: Store
 
     def counts(
-        self, network: Network, which: Sequence[int], split: SplitName, passes: Passes, learnt: int
+        self,
+        network: Network,
+        which: Sequence[int],
+        split: SplitName,
+        passes: Passes,
+        learnt: int,
+        kept: dict[int, Predicted] | None = None,
     ) -> dict[int, Tensor]:
         """Of each experience in `which`, int64 `[classes, 3]` or `[types, 7]` counts over this rank's share.
 
         `passes` deals a data set to ranks and yields this rank's batches. Experiences whose candidates are all
         classes seen share their texts: each text passes through the network once. `learnt`: the newest experience,
-        whose types and those before it are entities; words of others count as outside.
+        whose types and those before it are entities; words of others count as outside. `kept`: takes what was
+        predicted of this rank's share, by experience.
         """
         views = self.store.views
         shared = [e for e in which if not views.private[e]]
         groups = [shared] if shared else []
         groups += [[e] for e in which if views.private[e]]
         counts: dict[int, Tensor] = {}
-        predicted = torch.full((len(self.store.labels),), -1)
+        said = Predicted.nothing(len(self.store.labels))
+        predicted = said.columns
         for group in groups:
-            seen = self._predict(network, passes(self._union(group, split)), predicted)
+            seen = self._predict(network, passes(self._union(group, split)), said, sure=kept is not None)
+            if kept is not None:
+                kept |= {e: self._kept(e, split, said, seen) for e in group}
             counts |= self._count_sequences([e for e in group if self._is_sequence(e)], split, predicted, seen)
             for e in (e for e in group if not self._is_sequence(e)):
                 counts[e] = self._count_entities(e, split, predicted, seen, learnt)
@@ -100,33 +111,18 @@ class Evaluator:
         owner = torch.full_like(distinct, len(self.experiences)).scatter_reduce(0, inverse, owners, "amin")
         return self.store.of(distinct, owner)
 
-    def _predict(self, network: Network, batches: Iterable[Batch], predicted: Tensor) -> Tensor:
-        """Which rows were seen; sets `predicted` `[words]`, of each word of the store, for theirs (else −1: none)."""
+    def _predict(self, network: Network, batches: Iterable[Batch], said: Predicted, sure: bool) -> Tensor:
+        """Which rows were seen; sets `said`, of each word of the store, for theirs: with probabilities, if `sure`."""
         seen = torch.zeros(len(self.store.is_token), dtype=torch.bool)
-        of_windows: list[tuple[Tensor, Tensor]] = []
-        was_training = network.training
-        network.eval()
-        with torch.inference_mode():
-            for batch in batches:
-                seen[batch.row.cpu()] = True
-                for output in network(batch).values():
-                    if len(output.targets):
-                        words = output.targets.words.cpu()
-                        predicted[words] = output.logits.argmax(1).cpu()
-                        if (part := self.store.is_part[words]).any():
-                            of_windows.append((words[part], output.logits.cpu()[part]))
-        network.train(was_training)
-        if of_windows:
-            words, logits = (torch.cat(parts) for parts in zip(*of_windows, strict=True))
-            predicted[words] = self._pooled(words, logits)
+        for words, logits in logits_of(network, _noting(batches, seen), self.store):
+            said.columns[words] = logits.argmax(1).cpu()
+            if sure:
+                said.probability[words] = logits.softmax(1).amax(1).float().cpu()
         return seen
 
-    def _pooled(self, words: Tensor, logits: Tensor) -> Tensor:
-        """The class of each window's text, int64 `[N]`, from the windows' `words` `[N]` and `logits` `[N, C]`."""
-        rows = torch.searchsorted(self.store.word_offsets, words, right=True) - 1
-        texts, place = torch.unique(self.store.text[rows], return_inverse=True)
-        total = torch.zeros(len(texts), logits.shape[1], dtype=torch.float64)
-        return total.index_add_(0, place, logits.double()).argmax(1)[place]
+    def _kept(self, e: int, split: SplitName, said: Predicted, seen: Tensor) -> Predicted:
+        places = places_of(self.store, e, split)
+        return said.at(places.words, seen[places.rows])
 
     def _count_sequences(
         self, group: Sequence[int], split: SplitName, predicted: Tensor, seen: Tensor
@@ -201,3 +197,10 @@ class Evaluator:
 
     def _names(self, e: int) -> tuple[str, ...]:
         return self._columns("sequence") if self._is_sequence(e) else self._tags(e).types
+
+
+def _noting(batches: Iterable[Batch], seen: Tensor) -> Iterator[Batch]:
+    """The batches, and in `seen` the rows that they hold."""
+    for batch in batches:
+        seen[batch.row.cpu()] = True
+        yield batch

@@ -36,6 +36,7 @@ class Strategy:
                 raise UserError(f"{first} cannot work together with {second}: {one.excludes[trait]}. Drop one of them")
         self.plugins, self.writers = plugins, Writers()
         self.changes_recipe = bool(self._on("recipe"))
+        self.chooses_network = bool(self._on("network_for"))
         self.acts_on_gradients = any(map(self._on, ("after_backward", "penalty", "on_gradients")))
 
     def adapt_model(self, tools: Tools, experience: Experience) -> None:

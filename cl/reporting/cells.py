@@ -16,6 +16,7 @@ from cl.system.notices import kept
 from cl.system.state import FINISHED, state_of
 from cl.types import UserError
 
+ERRORS = "errors.txt"  # what a cell mistakes for what, where it keeps its predictions
 MARKS = ("metrics.json", "matrix.json", "config.yaml")  # any of them says that a folder is a cell
 DEPTHS = ("", "seed*", "*/seed*")  # a cell, a strategy of a grid, a grid
 SEED = re.compile(r"seed(\d+)")

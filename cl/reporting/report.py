@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock
@@ -16,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
-from cl.reporting.cells import CellResult, by_label, plain
+from cl.reporting.cells import ERRORS, CellResult, by_label, plain
 from cl.reporting.charts import stream_charts
 from cl.reporting.cost import cost_chart, seconds
 from cl.reporting.figures import ENDINGS, SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
@@ -61,7 +62,7 @@ def write_report(cells: Sequence[CellResult], out_dir: Path, columns: Sequence[C
         for name, table in tables.items():
             write_text(out_dir / f"{name}.md", to_markdown(table))
             write_text(out_dir / f"{name}.tex", to_latex(table, f"{TITLES[name]}, {_title(cells)}", f"tab:{name}"))
-        write_text(out_dir / "report.html", _page(cells, charts, tables))
+        write_text(out_dir / "report.html", _page(cells, charts, tables, out_dir))
     return out_dir / "report.html"
 
 
@@ -124,7 +125,7 @@ def _check_one_data(cells: Sequence[CellResult]) -> None:
         log.warning("no record of their data: %s; nobody knows whether it was the same", ", ".join(unknown))
 
 
-def _page(cells: Sequence[CellResult], charts: Sequence[Chart], tables: Mapping[str, Table]) -> str:
+def _page(cells: Sequence[CellResult], charts: Sequence[Chart], tables: Mapping[str, Table], out_dir: Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -153,7 +154,13 @@ def _page(cells: Sequence[CellResult], charts: Sequence[Chart], tables: Mapping[
         counts=next((_counts(cell) for cell in cells if cell.environment.get("counts")), []),
         warnings=_shared([(cell, line) for cell in cells for line in cell.warnings], len(cells)),
         duration=_duration,
+        errors={cell.path: _link(cell.path / ERRORS, out_dir) for cell in cells if (cell.path / ERRORS).is_file()},
     )
+
+
+def _link(path: Path, out_dir: Path) -> str:
+    """A file as the page in `out_dir` refers to it."""
+    return quote(os.path.relpath(path, out_dir.resolve()))
 
 
 def _title(cells: Sequence[CellResult]) -> str:

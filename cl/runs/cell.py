@@ -19,14 +19,19 @@ from rich.console import Console
 from cl.config import to_yaml
 from cl.config.trainer import for_lightning
 from cl.data.counts import counts
+from cl.evaluation import predictions
+from cl.evaluation.errors import errors_of
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
+from cl.evaluation.predictions import Predicted
 from cl.plugins.base import stored_bytes
 from cl.reporting.console import print_row
+from cl.reporting.errors import write_errors
 from cl.reporting.files import RunLog
 from cl.reporting.wandb import About, WandbSink, open_logger
 from cl.runs.cells import CONFIG, DATA, Cell
 from cl.runs.facts import facts
+from cl.runs.kept import write_model
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared
 from cl.runs.strategies import code_of
@@ -122,10 +127,19 @@ class CellRun:
             }
         )
         if is_first():
+            self._keep(learnt.predicted)
             self._save(None)
             self._write_progress()
             self.wandb.log_row(self.matrix)
             print_row(self.matrix, self.console, self.cell.name)
+
+    def _keep(self, predicted: dict[int, Predicted]) -> None:
+        """Writes what was predicted, if it is kept, and what was mistaken for what."""
+        if not self.cell.config.evaluate.predictions:
+            return
+        folder, store, now = self.cell.folder, self.prepared.evaluator.store, self.learner.experience
+        predictions.save(folder, now.index, predicted, store, "test")
+        write_errors(folder, now.name, errors_of(self.experiences, now.index, predicted, store, "test"))
 
     def _save(self, training: dict[str, Any] | None) -> None:
         """Writes a checkpoint, inside an experience with what its `training` needs."""
@@ -202,6 +216,7 @@ class CellRun:
         """What it is, to disk; what is known of its data and its environment."""
         folder, prepared = self.cell.folder, self.prepared
         write_text(folder / CONFIG, to_yaml(self.cell.config))
+        write_model(folder, self.experiences, prepared.tokenizer, self.cell.config.network.backbone == "scratch")
         code = code_of(self.cell.config.strategies[self.cell.strategy])
         write_json(folder / DATA, {"experiences": prepared.identity, "encoded": prepared.encoded, "code": code})
         known = environment(self.cell.seed) | {

@@ -65,6 +65,15 @@ def cells_in(folder: Path, overrides: Sequence[str] = ()) -> list[Cell]:
     return sorted(cells, key=lambda cell: (cell.seed, cell.strategy))
 
 
+def one_cell(folder: Path) -> Cell:
+    """The cell that a folder is, or the only one that it holds."""
+    cells = cells_in(folder)
+    if len(cells) > 1:
+        names = ", ".join(str(cell.folder) for cell in cells[:5])
+        raise UserError(f"{folder} holds {len(cells)} cells: name one of them, such as {names}")
+    return cells[0]
+
+
 def _cell_at(file: Path, asked: Path, overrides: Sequence[str]) -> Cell:
     config = load(file, overrides)
     # It may have been moved since.

@@ -25,7 +25,7 @@ from cl.types import UserError
 # said and measured on the way.
 DEALING = ("accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches")
 TELLING = ("max_time", "log_every_n_steps", "enable_progress_bar", "profiler", "default_root_dir", "detect_anomaly")
-FREE = {f"trainer.{key}" for key in (*DEALING, *TELLING)} | {"evaluate.batch_size"}
+FREE = {f"trainer.{key}" for key in (*DEALING, *TELLING)} | {"evaluate.batch_size", "evaluate.predictions"}
 
 
 def usable(path: str) -> Path:

@@ -35,6 +35,7 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
         seed=seed,
         evaluate_batch_size=config.evaluate.batch_size,
         initial=config.evaluate.initial,
+        predictions=config.evaluate.predictions,
         max_epochs=config.trainer["max_epochs"],
         max_steps=config.trainer.get("max_steps"),
         limit_train_batches=config.trainer.get("limit_train_batches"),

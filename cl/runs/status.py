@@ -10,8 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cl.config.describe import describe
+from cl.reporting.cells import ERRORS
+from cl.runs.cells import one_cell
 from cl.runs.disk import entries
 from cl.system.printing import console_for, say
+from cl.types import UserError
 
 
 def show_status(folder: Path) -> None:
@@ -32,6 +35,18 @@ def show_status(folder: Path) -> None:
     counts = Counter(entry.state.name for entry in found)
     states = ", ".join(f"{number} {name}" for name, number in counts.items())
     say(console, f"{len(found)} cell(s): {states}; {decimal(sum(entry.num_bytes for entry in found))}")
+
+
+def show_errors(folder: Path) -> None:
+    """The errors of a cell, or of the only one in a run folder, as they were written down when it was last scored."""
+    cell = one_cell(folder)
+    file = cell.folder / ERRORS
+    if not file.is_file():
+        raise UserError(
+            f"{file}: no such file. Errors are written by runs with evaluate.predictions=true; a cell that is finished "
+            "needs run.overwrite=true too"
+        )
+    say(console_for(), file.read_text(encoding="utf-8").rstrip())
 
 
 def show_keys(section: str = "") -> None:

@@ -7,9 +7,9 @@ from rich.console import Console
 WIDTH = 200  # of a file or a pipe, which has none of its own: tables and lines of scores stay whole
 
 
-def console_for(quiet: bool = False) -> Console:
-    """The terminal, or what stands in for it."""
-    console = Console(quiet=quiet)
+def console_for(quiet: bool = False, stderr: bool = False) -> Console:
+    """The terminal, or what stands in for it. `stderr`: beside output that a program reads."""
+    console = Console(quiet=quiet, stderr=stderr)
     if not console.is_terminal:
         console.width = WIDTH
     return console

@@ -20,6 +20,7 @@ from cl.data.module import ExperienceData
 from cl.data.sampler import derive_seed
 from cl.evaluation.evaluator import Evaluator
 from cl.evaluation.matrix import Row
+from cl.evaluation.predictions import NONE, Predicted
 from cl.models.network import Network
 from cl.models.snapshot import base_names, hashes, settle, snapshot, take_back
 from cl.plugins.maths.algebra import parameters_of
@@ -65,6 +66,7 @@ class Learner(LightningModule):
         seed: int,
         evaluate_batch_size: int,
         initial: bool,
+        predictions: bool = False,
         max_epochs: int,
         max_steps: int | None = None,
         limit_train_batches: int | float | None = None,
@@ -78,6 +80,7 @@ class Learner(LightningModule):
         self.wants_initial, self.max_epochs, self.max_steps = initial, max_epochs, max_steps
         self.limit_train_batches, self.overfit_batches = limit_train_batches, overfit_batches
         self.initial: Row | None = None
+        self.keeps_predictions = predictions
         self.tools = LearnerTools(self)
         self.sinks: list[Callable[[int, int, int, dict[str, float]], None]] = []
         self.asked_to_stop: Callable[[], bool] = bool
@@ -184,10 +187,11 @@ class Learner(LightningModule):
         self.strategy.after_experience(self.tools, self.experience)
         self._refuse_changed_base()
         self.cost.plugin_seconds += self.elapsed()
-        row, pooled = self.evaluate("test")
+        kept: dict[int, Predicted] | None = {} if self.keeps_predictions else None
+        row, pooled = self.evaluate("test", kept=kept)
         self.cost.evaluate_seconds += self.elapsed()
         self.cost.num_steps = self.num_steps
-        self._learnt = Learnt(row, pooled, self.cost)
+        self._learnt = Learnt(row, pooled, self.cost, self._of_all_ranks(kept or {}))
 
     # -------------------------------------------------------------------------------------------- a step
 
@@ -271,8 +275,13 @@ class Learner(LightningModule):
 
     # ---------------------------------------------------------------------------------------- evaluation
 
-    def evaluate(self, split: SplitName, which: Sequence[int] | None = None) -> tuple[Row, dict[str, float]]:
-        """Scores of each experience (None where not measurable yet), and pooled over those learnt."""
+    def evaluate(
+        self, split: SplitName, which: Sequence[int] | None = None, kept: dict[int, Predicted] | None = None
+    ) -> tuple[Row, dict[str, float]]:
+        """Scores of each experience (None where not measurable yet), and pooled over those learnt.
+
+        `kept`: takes what was predicted of this rank's share, by experience.
+        """
         learnt = self.experience.index
         chosen = range(len(self.evaluator.experiences)) if which is None else which
         chosen = [e for e in chosen if self.evaluator.measurable(e, learnt)]
@@ -283,7 +292,12 @@ class Learner(LightningModule):
         counts: dict[int, Tensor] = {}
         for network, of_network in by_network.items():
             counts |= self.evaluator.counts(
-                network, of_network, split, lambda data: self.tools.batches_of(data, self.evaluate_batch_size), learnt
+                network,
+                of_network,
+                split,
+                lambda data: self.tools.batches_of(data, self.evaluate_batch_size),
+                learnt,
+                kept,
             )
         counts = {int(e): c for e, c in self.tools.sum({str(e): c for e, c in counts.items()}).items()}
         row: list[dict[str, float] | None] = [None] * len(self.evaluator.experiences)
@@ -292,6 +306,12 @@ class Learner(LightningModule):
         return tuple(row), self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
 
     # --------------------------------------------------------------------------------------------- inside
+
+    def _of_all_ranks(self, kept: dict[int, Predicted]) -> dict[int, Predicted]:
+        """What all ranks predicted: each word was seen by one of them, and is nothing on the others."""
+        columns = self.tools.sum({str(e): found.columns - NONE for e, found in kept.items()})
+        probability = self.tools.sum({str(e): found.probability for e, found in kept.items()})
+        return {e: Predicted(columns[str(e)] + NONE, probability[str(e)]) for e in kept}
 
     def _gradients(self) -> dict[str, Tensor]:
         """Those of every trained parameter, zero where it was not used."""

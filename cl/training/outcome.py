@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cl.evaluation.matrix import Row
+from cl.evaluation.predictions import Predicted
 
 
 class Diverged(RuntimeError):
@@ -26,8 +27,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What is known once an experience has been learnt: the row of scores, those pooled over all learnt, the cost."""
+    """What is known once an experience has been learnt: the row of scores, those pooled over all learnt, the cost.
+
+    `predicted`: by experience, what was predicted of its targets; empty where predictions are not kept.
+    """
 
     row: Row
     pooled: dict[str, float]
     cost: Cost
+    predicted: dict[int, Predicted] = field(default_factory=dict)

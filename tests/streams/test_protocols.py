@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
 from cl.config import StreamConfig
+from cl.evaluation.predictions import Predicted
 from cl.runs.prepare import prepare
 from cl.runs.streams import build_stream
 from cl.streams import protocols
@@ -86,8 +86,9 @@ def test_pooled_scores_are_those_of_all_types_seen_on_the_whole_test_set() -> No
         learner = end.learner
         evaluator = prepared.evaluator
         data = evaluator.store.dataset(0, "test")
-        predicted = torch.full((len(evaluator.store.labels),), -1)
-        evaluator._predict(learner.network, learner.tools.batches_of(data, 16), predicted)
+        said = Predicted.nothing(len(evaluator.store.labels))
+        evaluator._predict(learner.network, learner.tools.batches_of(data, 16), said, sure=False)
+        predicted = said.columns
         columns = evaluator._columns("token")
         offsets = evaluator.store.word_offsets
         words = [[columns[c] for c in predicted[offsets[row] : offsets[row + 1]]] for row in data.rows]

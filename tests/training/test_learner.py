@@ -297,7 +297,7 @@ def test_the_best_epoch_is_kept_and_patience_ends(
     learner.max_epochs = len(scores)
     evaluate, epochs = learner.evaluate, []
 
-    def scored(split: Any, which: Any = None) -> Any:
+    def scored(split: Any, which: Any = None, kept: Any = None) -> Any:
         row, pooled = evaluate(split, which)
         if split == "valid":
             row = ({"score": scores[len(epochs)]}, *row[1:])
@@ -380,7 +380,7 @@ def test_the_part_of_an_epoch_that_max_steps_ends_in_is_scored(
     learner.begin(data.stream[0])
     evaluate, at, weights = learner.evaluate, [], []
 
-    def scored(split: Any, which: Any = None) -> Any:
+    def scored(split: Any, which: Any = None, kept: Any = None) -> Any:
         row, pooled = evaluate(split, which)
         if split == "valid":
             row = ({"score": scores[len(at)]}, *row[1:])

@@ -1,7 +1,20 @@
 """Backbones and their tokenizers: the one door to transformers."""
 
 from cl.models.backbone.encoder import Backbone, Facts
+from cl.models.backbone.exporting import Head, export
 from cl.models.backbone.loading import load
-from cl.models.backbone.scratch import count_words, scratch, tokenizer_of, word_pieces, words_of
+from cl.models.backbone.scratch import count_words, scratch, tokenizer_from, tokenizer_of, word_pieces, words_of
 
-__all__ = ["Backbone", "Facts", "count_words", "load", "scratch", "tokenizer_of", "word_pieces", "words_of"]
+__all__ = [
+    "Backbone",
+    "Facts",
+    "Head",
+    "count_words",
+    "export",
+    "load",
+    "scratch",
+    "tokenizer_from",
+    "tokenizer_of",
+    "word_pieces",
+    "words_of",
+]

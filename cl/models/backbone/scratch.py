@@ -61,6 +61,15 @@ def tokenizer_of(words: Counter[str], size: int) -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
+    return _fast(tokenizer)
+
+
+def tokenizer_from(text: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of `word_pieces` that was written as this text."""
+    return _fast(Tokenizer.from_str(text))
+
+
+def _fast(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names

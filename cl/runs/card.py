@@ -1,0 +1,95 @@
+"""The model card of an exported cell: what it was trained on, how, how well it does, how it is used."""
+
+from __future__ import annotations
+
+from cl import __version__
+from cl.reporting.cells import CellResult, load_cells, plain
+from cl.runs.cells import Cell
+from cl.types import Experience, Kind
+
+TASKS: dict[Kind, str] = {"sequence": "text-classification", "token": "token-classification"}
+CALLS: dict[Kind, tuple[str, str]] = {
+    "sequence": ("", '"a text", truncation=True'),
+    "token": (', aggregation_strategy="first"', '"a text"'),
+}
+OF_KIND: dict[Kind, str] = {
+    "sequence": "A text has one label. `truncation=True` cuts off what is longer than the network was trained for.",
+    "token": 'The tag of a word is that of its first token: hence `aggregation_strategy="first"`.',
+}
+CODE = """
+The folder holds code, `modeling_classifier.py`, since transformers has no class that reads out features in this way.
+Read it before you trust it. It is for inference. `pipeline` logs that it does not list this class, and works.
+"""
+CARD = """---
+library_name: transformers
+pipeline_tag: {task}
+---
+# {strategy}, seed {seed}
+
+Trained by continual learning (cl {version}), through a stream of {num_experiences} experiences, one after the other.
+
+- stream: {scenario}: {names}
+- backbone: {backbone}, at most {max_length} tokens
+- strategy: {strategy} ({plugins})
+- seed: {seed}
+{own}
+```python
+from transformers import pipeline
+
+model = pipeline("{task}", model="this folder"{trusts}{options})
+model({arguments})
+```
+
+{of_kind}
+{code}
+## Scores
+
+Of the {split} split of each experience, after the last one, in per cent: accuracy of texts, strict F1 of entities.
+
+| experience | kind | score |
+|---|---|---|
+{scores}
+{metrics}"""
+
+
+def card(cell: Cell, experience: Experience, native: bool) -> str:
+    """The text of `README.md`. `native`: whether a class of transformers loads the model, without code beside it."""
+    (result,) = load_cells([cell.folder])
+    config, kind = cell.config, experience.kind
+    own = f"\nIt answers as one of the experience {plain(experience.name)}.\n"
+    options, arguments = CALLS[kind]
+    return CARD.format(
+        task=TASKS[kind],
+        strategy=plain(cell.strategy),
+        seed=cell.seed,
+        version=__version__,
+        num_experiences=len(result.matrix.names),
+        scenario=plain(config.stream.scenario),
+        names=plain(" → ".join(result.matrix.names)),
+        backbone=plain(config.network.backbone),
+        max_length=config.network.max_length,
+        plugins=plain(str(config.strategies[cell.strategy] or "no plugin")),
+        own=own if experience.candidates == "own" else "",
+        trusts="" if native else ", trust_remote_code=True",
+        options=options,
+        arguments=arguments,
+        of_kind=OF_KIND[kind],
+        code="" if native else CODE,
+        split=config.evaluate.split,
+        scores=_scores(result),
+        metrics=_metrics(result),
+    )
+
+
+def _scores(result: CellResult) -> str:
+    rows = zip(result.matrix.names, result.matrix.kinds, result.matrix.array()[-1], strict=True)
+    return "".join(f"| {plain(name)} | {kind} | {_percent(score)} |\n" for name, kind, score in rows)
+
+
+def _metrics(result: CellResult) -> str:
+    known = [name for name in ("average_score", "forgetting") if name in result.metrics]
+    return "".join(f"- {name.replace('_', ' ')}: {_percent(result.metrics[name])}\n" for name in known)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{100 * value:.1f}"

@@ -1,0 +1,163 @@
+"""Predictions: what a finished cell says of texts that nobody has labelled."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl.data.dataset import Store
+from cl.evaluation.predictions import logits_of, places_of
+from cl.evaluation.scores import TagSet
+from cl.runs.restored import restored
+from cl.system.words import quoted
+from cl.types import OUTSIDE, Examples, Experience, Kind, Pair, Split, UserError
+
+log = logging.getLogger(__name__)
+AT_ONCE = 512  # texts that are encoded together
+Input = str | Pair | Sequence[str]
+Answer = dict[str, Any]
+
+
+class Predictor:
+    """A finished cell that answers for texts: `Predictor("runs/mine/replay/seed0")(["so good", …])`.
+
+    `experience`: the name of the one whose classes compete, or whose network answers; needed where a cell has several
+    of those. `kind`: how a text is answered where the cell has learnt both kinds. Raises `UserError` for a cell that is
+    not finished or has no checkpoint.
+    """
+
+    def __init__(self, folder: str | PathLike[str], experience: str | None = None, kind: Kind | None = None) -> None:
+        self.cell = restored(Path(folder))
+        self.experience, self.kind = experience, self.cell.kind(kind, experience)
+        if self.kind is not None:  # what is wrong is told before a text is read
+            self.cell.experience(self.kind, experience)
+
+    def __call__(self, inputs: Iterable[Input]) -> Iterator[Answer]:
+        """What is predicted of each text, pair of texts (`cl.types.Pair`) or list of words, in order.
+
+        Of a sequence `text`, `label`, its `probability`, and the `probabilities` of all candidates. Of words `tokens`,
+        `tags`, the `probabilities` of these tags, and `entities`: `type`, `start`, `end` (the first word, and the first
+        one after it) and `text`. A text is taken for words with blanks between them where words are tagged. What is
+        cut off (`network.overflow: cut`) has the tag O and no probability (None).
+        """
+        inputs = iter(inputs)
+        num_cut = num_texts = 0
+        while chunk := list(islice(inputs, AT_ONCE)):
+            found = [(self._kind_of(given), given) for given in chunk]
+            answers: dict[int, Answer] = {}
+            for kind in dict.fromkeys(kind for kind, _ in found):
+                places = [place for place, (other, _) in enumerate(found) if other == kind]
+                given, cut = self._answers(kind, [found[place][1] for place in places])
+                answers |= zip(places, given, strict=True)
+                num_cut += cut
+            num_texts += len(chunk)
+            yield from (answers[place] for place in range(len(chunk)))
+        if num_cut:
+            log.warning(
+                "%d of %d texts are cut off at network.max_length: nothing was read after it", num_cut, num_texts
+            )
+
+    def _kind_of(self, given: Input) -> Kind:
+        if isinstance(given, Pair) and "sequence" in self.cell.kinds:
+            return "sequence"
+        if not isinstance(given, str):
+            if "token" not in self.cell.kinds or self.kind == "sequence":
+                raise UserError(f"{quoted(given)}: words are tagged by cells of kind token alone: give a text")
+            return "token"
+        if self.kind is None:
+            raise UserError(
+                f"{quoted(given)}: the cell has learnt both to label texts and to tag words: say which, with --kind "
+                'sequence or --kind token, or give words as {"tokens": […]}'
+            )
+        return self.kind
+
+    def _answers(self, kind: Kind, inputs: Sequence[Input]) -> tuple[list[Answer], int]:
+        """The answers, and how many texts are cut off."""
+        experience = self.cell.experience(kind, self.experience)
+        if kind == "token":
+            inputs = [given.split() if isinstance(given, str) else list(given) for given in inputs]
+        store = self._store(experience, inputs)
+        probabilities = self._probabilities(experience, store)
+        places = places_of(store, experience.index, "test")
+        columns, names = self.cell.candidates(experience)
+        found = probabilities[places.words][:, columns]
+        answers = _labels(inputs, found, names) if kind == "sequence" else _tags(inputs, found, names, places.texts)
+        return answers, int(store.cut.sum())
+
+    def _store(self, experience: Experience, inputs: Sequence[Input]) -> Store:
+        """The texts as the test split of an experience, with labels that nobody looks at."""
+        kind, label = experience.kind, experience.classes[0]
+        labels = [label if kind == "sequence" else [OUTSIDE] * len(given) for given in inputs]
+        asked = replace(experience, test=Split(Examples(inputs, labels), kind))
+        every = [asked if e.index == experience.index else e for e in self.cell.experiences]
+        return Store.build(every, self.cell.encoder)
+
+    def _probabilities(self, experience: Experience, store: Store) -> Tensor:
+        """`[words, C]` of each word of the store, float64; 0 for what is no candidate, and for words cut off."""
+        learner = self.cell.learner
+        batches = learner.tools.batches_of(store.dataset(experience.index, "test"), learner.evaluate_batch_size)
+        found = torch.zeros(len(store.labels), store.views.width(learner.experience.index, experience.kind)).double()
+        for words, logits in logits_of(self.cell.network_for(experience), batches, store):
+            found[words, : logits.shape[1]] = logits.double().softmax(1).cpu()
+        return found
+
+
+def _labels(inputs: Sequence[Input], found: Tensor, names: Sequence[str]) -> list[Answer]:
+    answers = []
+    for text, of_text in zip(inputs, found.tolist(), strict=True):
+        by_name = dict(zip(names, of_text, strict=True))
+        label = max(by_name, key=by_name.__getitem__)
+        answers.append({"text": text, "label": label, "probability": by_name[label], "probabilities": by_name})
+    return answers
+
+
+def _tags(inputs: Sequence[Input], found: Tensor, names: Sequence[str], texts: Tensor) -> list[Answer]:
+    sure, place = found.max(1)
+    place = place.where(sure > 0, names.index(OUTSIDE))
+    tag_set = TagSet.of(names)
+    ends, types = (tensor.tolist() for tensor in tag_set.entities(place, texts))
+    answers, first = [], 0
+    for words in inputs:
+        end = first + len(words)
+        entities = [
+            {"type": tag_set.types[types[n]], "start": n - first, "end": ends[n] - first}
+            for n in range(first, end)
+            if ends[n]
+        ]
+        for entity in entities:
+            entity["text"] = " ".join(words[entity["start"] : entity["end"]])
+        answers.append(
+            {
+                "tokens": words,
+                "tags": [names[i] for i in place[first:end].tolist()],
+                "probabilities": [p or None for p in sure[first:end].tolist()],
+                "entities": entities,
+            }
+        )
+        first = end
+    return answers
+
+
+def write_answers(answers: Iterable[Answer], out: Path | None) -> None:
+    """Writes answers as JSON lines, as they come: into a file, or to standard output."""
+    try:
+        with nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8") as file:
+            for answer in answers:
+                file.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            file.flush()
+    except BrokenPipeError:  # whoever read them has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot write there: {error.strerror}") from error
