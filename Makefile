@@ -23,7 +23,7 @@ test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults
 
-test-mutants: $(INSTALLED)  ## makes 250 small wrong changes, one at a time: a test must notice; 15 quiet minutes on two cores
+test-mutants: $(INSTALLED)  ## makes 320 small wrong changes, one at a time: a test must notice; 15 quiet minutes on two cores
 	$(BIN)/python -W ignore tests/mutants/run.py
 
 test-slow: $(INSTALLED)  ## every pair of plugins on every stream, which `make test` samples; about 10 minutes
@@ -51,6 +51,7 @@ check: $(INSTALLED)  ## style, types and the direction of imports
 	@# Scripts outside the package may be looser, but what they use of it must be there.
 	cd experiments/speed && MYPYPATH=../..:. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) *.py
 	cd experiments/gpu && MYPYPATH=../..:. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) *.py
+	cd tests/faults && MYPYPATH=../.. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) deadly.py
 	cd experiments/exactness && MYPYPATH=../.. ../../$(BIN)/mypy --config-file ../../pyproject.toml $(LOOSE) *.py
 	$(BIN)/lint-imports
 

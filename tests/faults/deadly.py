@@ -62,11 +62,11 @@ def arm() -> None:
         )
     elif NAME in ("fsync", "replace"):
         setattr(system, NAME, deadly(getattr(os, NAME)))
-        cl.training.checkpoint.os = system  # type: ignore[assignment]
+        setattr(cl.training.checkpoint, "os", system)  # noqa: B010
     elif NAME == "drop":
         cl.training.checkpoint._whole = deadly(cl.training.checkpoint._whole)
     elif NAME == "evaluate":
-        cl.evaluation.evaluator.Evaluator._count = deadly(cl.evaluation.evaluator.Evaluator._count)  # type: ignore[method-assign]
+        cl.evaluation.evaluator.Evaluator.scores = deadly(cl.evaluation.evaluator.Evaluator.scores)  # type: ignore[method-assign]
     elif NAME == "fisher":
         cl.plugins.maths.per_example._add = deadly(cl.plugins.maths.per_example._add)
 

@@ -113,7 +113,7 @@ def test_kept_predictions_give_the_scores_of_the_matrix(folder: tuple[Path, Stre
             right = arrays[f"columns/{e}"] == arrays[f"gold/{e}"]
             assert right.mean() == pytest.approx(matrix[learnt, e])
             assert arrays[f"text/{e}"].tolist() == list(range(len(stream[e].test)))
-    assert "columns/3" in load(cell, 2), "and of an experience to come whose head is there"
+    assert "columns/1" in load(cell, 0), "and of an experience to come whose classes are known"
 
 
 def test_what_is_cut_off_has_no_tag(own: tuple[Path, Stream]) -> None:
