@@ -12,7 +12,7 @@ from cl.data.dataset import Store
 from cl.evaluation.predictions import NONE, Places, Predicted, places_of
 from cl.evaluation.scores import TagSet
 from cl.streams.scenarios import columns_after
-from cl.types import Experience, Kind, Split, SplitName
+from cl.types import Experience, Kind, Pair, Split, SplitName
 
 NOTHING = "nothing"  # the name, among those of types, of what is no entity
 MOST = 10  # mistakes of an experience that are told
@@ -130,7 +130,7 @@ def _mistakes(events: _Events, probability: Tensor, places: Places, split: Split
         at, end = int(events.at[n]), int(events.end[n])
         text = int(places.texts[at])
         sample, first = split[text], int(torch.searchsorted(places.texts, text))
-        words = sample["tokens"] if split.kind == "token" else sample["text"].split()
+        words = sample["tokens"] if split.kind == "token" else _as_one(sample["text"]).split()
         yield Mistake(
             gold=events.names[int(events.gold[n])],
             predicted=events.names[int(events.predicted[n])],
@@ -138,6 +138,10 @@ def _mistakes(events: _Events, probability: Tensor, places: Places, split: Split
             words=" ".join(words[at - first : end - first]) if split.kind == "token" else "",
             text=" ".join(words[:WORDS]) + (" …" if len(words) > WORDS else ""),
         )
+
+
+def _as_one(text: str | Pair) -> str:
+    return text if isinstance(text, str) else " | ".join(text)
 
 
 def _prefix(e: Experience) -> str:

@@ -90,7 +90,8 @@ LATEX = {
 
 def escape_latex(text: str) -> str:
     """`text` such that LaTeX sets it as it is, letters that its own fonts have not in Latin ones."""
-    return "".join(LATEX.get(c) or (c if c <= LAST_OF_LATIN else anyascii(c)) for c in text)
+    latin = "".join(c if c <= LAST_OF_LATIN or c in LATEX else anyascii(c) for c in text)
+    return "".join(LATEX.get(c, c) for c in latin)
 
 
 def escape_markdown(text: str) -> str:

@@ -12,6 +12,7 @@ CALLS: dict[Kind, tuple[str, str]] = {
     "sequence": ("", '"a text", truncation=True'),
     "token": (', aggregation_strategy="first"', '"a text"'),
 }
+CALL_OF_PAIRS = ("", '{"text": "a text", "text_pair": "another"}, truncation=True')
 OF_KIND: dict[Kind, str] = {
     "sequence": "A text has one label. `truncation=True` cuts off what is longer than the network was trained for.",
     "token": 'The tag of a word is that of its first token: hence `aggregation_strategy="first"`.',
@@ -52,12 +53,14 @@ Of the {split} split of each experience, after the last one, in per cent: accura
 {metrics}"""
 
 
-def card(cell: Cell, experience: Experience, native: bool) -> str:
-    """The text of `README.md`. `native`: whether a class of transformers loads the model, without code beside it."""
+def card(cell: Cell, experience: Experience, native: bool, pairs: bool) -> str:
+    """The text of `README.md`. `native`: whether a class of transformers loads the model, without code beside it;
+    `pairs`: whether it has learnt pairs of texts.
+    """
     (result,) = load_cells([cell.folder])
     config, kind = cell.config, experience.kind
     own = f"\nIt answers as one of the experience {plain(experience.name)}.\n"
-    options, arguments = CALLS[kind]
+    options, arguments = CALL_OF_PAIRS if pairs else CALLS[kind]
     return CARD.format(
         task=TASKS[kind],
         strategy=plain(cell.strategy),

@@ -36,7 +36,7 @@ def export(
             config.max_length,
             _head(found, asked),
         )
-        write_text(target / "README.md", card(found.cell, asked, native))
+        write_text(target / "README.md", card(found.cell, asked, native, found.takes_pairs))
     except OSError as error:
         raise UserError(f"{target}: cannot write there: {error.strerror or error}") from error
     return target
@@ -54,4 +54,5 @@ def _head(found: Restored, experience: Experience) -> backbone.Head:
     scale = getattr(head, "scale", None)
     bias = None if head.bias is None else head.bias[places]
     pooling = found.cell.config.network.pooling
-    return backbone.Head(experience.kind, pooling, head.weight[places], bias, scale, tuple(names))
+    types = found.takes_pairs and found.encoder.types
+    return backbone.Head(experience.kind, pooling, head.weight[places], bias, scale, tuple(names), types)

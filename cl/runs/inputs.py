@@ -20,16 +20,15 @@ def read_inputs(file: Path) -> Iterator[str | Pair | list[str]]:
     Lines are JSON records where the file's name ends with `.jsonl`, and in standard input where the first one begins
     with `{`. Blank lines are passed over, and counted in a warning. Raises `UserError` with file and line.
     """
-    if str(file) == "-":
-        yield from _parsed("standard input", sys.stdin, None)
-        return
+    given = str(file) == "-"
+    name = "standard input" if given else str(file)
     try:
-        with file.open(encoding="utf-8-sig") as lines:
-            yield from _parsed(str(file), lines, file.suffix == ".jsonl")
+        with open(sys.stdin.fileno() if given else file, encoding="utf-8-sig", closefd=not given) as lines:
+            yield from _parsed(name, lines, None if given else file.suffix == ".jsonl")
     except OSError as error:
         raise UserError(f"{file}: cannot read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is no UTF-8 text ({error.reason}): convert it first") from error
+        raise UserError(f"{name}: is no UTF-8 text ({error.reason}): convert it first") from error
 
 
 def _parsed(name: str, lines: Iterable[str], records: bool | None) -> Iterator[str | Pair | list[str]]:
@@ -48,7 +47,7 @@ def _parsed(name: str, lines: Iterable[str], records: bool | None) -> Iterator[s
 def _of_record(line: str, where: str) -> str | Pair | list[str]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f'{where}: no JSON ({error}). Each line holds a record, such as {{"text": "so good"}}'
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from cl.models import backbone
 from cl.system.files import read_json, write_json, write_text
-from cl.types import SPLITS, Examples, Experience, Split, UserError
+from cl.types import SPLITS, Examples, Experience, Pair, Split, UserError
 
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
 
@@ -25,7 +25,8 @@ def write_model(cell: Path, experiences: Sequence[Experience], tokenizer: Any, o
         }
         for e in experiences
     ]
-    write_json(cell / MODEL, {"experiences": about})
+    pairs = any(isinstance(given, Pair) for e in experiences for given in e.train.examples.inputs[:1])
+    write_json(cell / MODEL, {"experiences": about, "pairs": pairs})
     if own_tokenizer:
         write_text(cell / TOKENIZER, tokenizer.backend_tokenizer.to_str())
 
@@ -35,6 +36,11 @@ def read_experiences(cell: Path) -> list[Experience]:
     if not (cell / MODEL).is_file():
         raise UserError(f"{cell}: {MODEL} is missing: the cell was trained by an earlier version of cl; train it anew")
     return [_experience(i, about) for i, about in enumerate(read_json(cell / MODEL)["experiences"])]
+
+
+def learnt_pairs(cell: Path) -> bool:
+    """Whether the texts that a cell has learnt are pairs."""
+    return bool(read_json(cell / MODEL)["pairs"])
 
 
 def read_tokenizer(cell: Path) -> Any:

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from os import PathLike
@@ -21,6 +20,8 @@ from cl.data.dataset import Store
 from cl.evaluation.predictions import logits_of, places_of
 from cl.evaluation.scores import TagSet
 from cl.runs.restored import restored
+from cl.streams.check import half_a_character
+from cl.system.files import write_text
 from cl.system.words import quoted
 from cl.types import OUTSIDE, Examples, Experience, Kind, Pair, Split, UserError
 
@@ -55,11 +56,11 @@ class Predictor:
         inputs = iter(inputs)
         num_cut = num_texts = 0
         while chunk := list(islice(inputs, AT_ONCE)):
-            found = [(self._kind_of(given), given) for given in chunk]
+            found = [(self._kind_of(given), isinstance(given, Pair)) for given in chunk]
             answers: dict[int, Answer] = {}
-            for kind in dict.fromkeys(kind for kind, _ in found):
-                places = [place for place, (other, _) in enumerate(found) if other == kind]
-                given, cut = self._answers(kind, [found[place][1] for place in places])
+            for alike in dict.fromkeys(found):
+                places = [place for place, other in enumerate(found) if other == alike]
+                given, cut = self._answers(alike[0], [chunk[place] for place in places])
                 answers |= zip(places, given, strict=True)
                 num_cut += cut
             num_texts += len(chunk)
@@ -70,7 +71,11 @@ class Predictor:
             )
 
     def _kind_of(self, given: Input) -> Kind:
-        if isinstance(given, Pair) and "sequence" in self.cell.kinds:
+        is_text = isinstance(given, str | Pair) and self.kind != "token"
+        if is_text and isinstance(given, Pair) != self.cell.takes_pairs:
+            asked = 'pairs: give {"text": ["…", "…"]}' if self.cell.takes_pairs else "single texts"
+            raise UserError(f"{quoted(given)}: the cell has learnt {asked}")
+        if isinstance(given, Pair):
             return "sequence"
         if not isinstance(given, str):
             if "token" not in self.cell.kinds or self.kind == "sequence":
@@ -100,7 +105,10 @@ class Predictor:
         """The texts as the test split of an experience, with labels that nobody looks at."""
         kind, label = experience.kind, experience.classes[0]
         labels = [label if kind == "sequence" else [OUTSIDE] * len(given) for given in inputs]
-        asked = replace(experience, test=Split(Examples(inputs, labels), kind))
+        given = Examples(inputs, labels)
+        if wrong := half_a_character(given):
+            raise UserError(wrong)
+        asked = replace(experience, test=Split(given, kind))
         every = [asked if e.index == experience.index else e for e in self.cell.experiences]
         return Store.build(every, self.cell.encoder)
 
@@ -151,12 +159,18 @@ def _tags(inputs: Sequence[Input], found: Tensor, names: Sequence[str], texts: T
 
 
 def write_answers(answers: Iterable[Answer], out: Path | None) -> None:
-    """Writes answers as JSON lines, as they come: into a file, or to standard output."""
+    """Writes answers as JSON lines: to standard output as they come, or into a file once all are there.
+
+    So an error leaves a file as it was, and it may be the one that the texts are read from.
+    """
+    lines = (json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
     try:
-        with nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8") as file:
-            for answer in answers:
-                file.write(json.dumps(answer, ensure_ascii=False) + "\n")
-            file.flush()
+        if out is not None:
+            write_text(out, "".join(lines))
+            return
+        for line in lines:
+            sys.stdout.write(line)
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read them has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

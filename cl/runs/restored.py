@@ -20,7 +20,7 @@ from cl.evaluation.evaluator import Evaluator
 from cl.models import backbone
 from cl.models.network import Network
 from cl.runs.cells import Cell, one_cell
-from cl.runs.kept import read_experiences, read_tokenizer
+from cl.runs.kept import learnt_pairs, read_experiences, read_tokenizer
 from cl.runs.learners import build_learner
 from cl.runs.networks import build_backbone
 from cl.runs.prepare import Prepared
@@ -34,12 +34,15 @@ from cl.types import KINDS, Experience, Kind, UserError
 
 @dataclass(frozen=True)
 class Restored:
-    """A finished cell: its `experiences` without examples, the `learner` as it ended, the `encoder` of its texts."""
+    """A finished cell: its `experiences` without examples, the `learner` as it ended, the `encoder` of its texts, and
+    whether these are pairs.
+    """
 
     cell: Cell
     experiences: Sequence[Experience]
     learner: Learner
     encoder: Encoder
+    takes_pairs: bool
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -114,7 +117,7 @@ def restored(folder: Path) -> Restored:
         learner.restore(state["learner"])
     learner.trainer = _trainer(cell.config.trainer)
     learner.to(learner.trainer.strategy.root_device).eval()
-    return Restored(cell, experiences, learner, encoder)
+    return Restored(cell, experiences, learner, encoder, learnt_pairs(cell.folder))
 
 
 def _final_state(cell: Cell) -> dict[str, Any]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cl.streams.doubts import doubts
 from cl.streams.read import leaks, num_stray_tags, split_overlap
+from cl.system.words import quoted
 from cl.types import OUTSIDE, SPLITS, Corpus, Examples, Experience, Split, SplitName, entity_type
 
 FEW = 20  # test examples of an experience: below it, one of them is more than five points of its score
+HALF = re.compile("[\ud800-\udfff]")  # of a pair of code units: alone it is no character
 
 
 def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list[str]:
     """Mistakes that a run cannot start with, a line a kind."""
     found = []
     for name, corpus in _corpora(experiences):
+        found += [f"{name}: {text}" for text in map(half_a_character, corpus.splits.values()) if text]
         known = set(_labels(Split(corpus.splits["train"], corpus.kind)))
         for split in SPLITS[1:]:
             counts = Counter(_labels(Split(corpus.splits[split], corpus.kind)))
@@ -42,6 +46,18 @@ def errors(experiences: Sequence[Experience], needs_valid: bool = False) -> list
     if absent:
         found.append(f"{_some(absent)} has no training example; raise stream.limit.train if it is set")
     return found
+
+
+def half_a_character(examples: Examples) -> str:
+    """What is wrong with texts that were cut in the middle of a character, which no tokenizer takes; "" for nothing."""
+    texts = (given if isinstance(given, str) else " ".join(given) for given in examples.inputs)
+    cut = [text for text in texts if HALF.search(text)]
+    if not cut:
+        return ""
+    such = quoted(cut[0][: HALF.search(cut[0]).end()][-20:])  # type: ignore[union-attr]
+    return (
+        f"{len(cut)} texts have half a character, as at the end of {such}: they were cut in two. Correct or drop them"
+    )
 
 
 def warnings(experiences: Sequence[Experience]) -> list[str]:

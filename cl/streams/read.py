@@ -60,6 +60,8 @@ def _parts(where: str, reader: Reader, source: Source) -> list[Part]:
     """The files of a split, each with what reads it."""
     if not isinstance(source, Mapping):
         return [(reader, path) for path in paths_of(source)]
+    if flags := [key for key in source if isinstance(key, bool)]:  # YAML reads a bare no, yes, on and off so
+        raise UserError(f"{where}: a label is {str(flags[0]).lower()}, which is no name: put it in quotes.")
     try:
         return reader.of_mapping({str(key): paths_of(each) for key, each in source.items()})
     except UserError as error:

@@ -11,8 +11,9 @@ import pytest
 from cl.data.encode import Encoder
 from cl.models.backbone import word_pieces
 from cl.runs.prepare import prepare
+from cl.streams.stream import Stream
 from cl.testing.tiny import tiny_config
-from cl.types import UserError
+from cl.types import Examples, Experience, Split, UserError
 
 SENTENCES = [["Bali", "is", "warm"], ["a", "x-ray"], []]
 
@@ -132,3 +133,10 @@ def test_a_full_disk_leaves_no_part_of_an_entry(
 def test_no_room_for_a_word_is_refused(encoder: Encoder) -> None:
     with pytest.raises(UserError, match="adds 2 special tokens to each text: give at least 3"):
         Encoder(encoder.tokenizer, 2)
+
+
+def test_half_a_character_is_refused() -> None:
+    """Of a text that was cut in the middle of one; no tokenizer and no file takes it."""
+    split = Split(Examples(["so good", "so \ud83d bad"], ["a", "b"]), "sequence")
+    with pytest.raises(UserError, match=r"1 texts have half a character, as at the end of 'so \\ud83d'"):
+        prepare(tiny_config(), Stream([Experience(0, "e", "sequence", 0, ("a", "b"), "seen", split, split, split)]))

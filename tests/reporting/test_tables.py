@@ -129,6 +129,7 @@ def test_text_is_escaped(cells):
     assert r"$\mathbf{" in latex and r"\toprule" in latex
     assert Entry(-0.001, None).text(1) == "0.0"
     assert escape_latex("\\{") == r"\textbackslash{}\{"
+    assert escape_latex("９５％ 情＿a") == r"95\% Qing\_a", "what stands for a letter is escaped too"
     assert escape_markdown("`a`") == r"\`a\`"
 
 

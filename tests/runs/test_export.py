@@ -62,7 +62,9 @@ def random_network(kind: Kind, pooling: Pooling, head: ReadoutName) -> Network:
 
 def head_of(network: Network, kind: Kind) -> Head:
     readout = network.head(kind)
-    return Head(kind, network.pooling, readout.weight, readout.bias, getattr(readout, "scale", None), readout.names)
+    return Head(
+        kind, network.pooling, readout.weight, readout.bias, getattr(readout, "scale", None), readout.names, False
+    )
 
 
 @pytest.fixture(scope="module")

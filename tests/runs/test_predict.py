@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,3 +208,28 @@ def test_answers_are_json_lines(tmp_path: Path) -> None:
     write_answers(iter([{"label": "gut, très"}, {"label": "b"}]), tmp_path / "out.jsonl")
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["label"] for line in lines] == ["gut, très", "b"]
+
+
+def test_an_error_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """It may be the very file that the texts are read from."""
+    file = tmp_path / "texts.txt"
+    file.write_text("so good\nso bad\n")
+    write_answers(({"text": text} for text in read_inputs(file)), file)
+    assert [json.loads(line)["text"] for line in file.read_text().splitlines()] == ["so good", "so bad"]
+
+    def broken() -> Any:
+        yield {"label": "a"}
+        raise UserError("no more")
+
+    with pytest.raises(UserError, match="no more"):
+        write_answers(broken(), file)
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_standard_input_is_read_as_a_file_is() -> None:
+    def asked(given: bytes) -> subprocess.CompletedProcess[bytes]:
+        code = "from pathlib import Path; from cl.runs.inputs import read_inputs; print(list(read_inputs(Path('-'))))"
+        return subprocess.run([sys.executable, "-c", code], input=given, capture_output=True)
+
+    assert asked(b'\xef\xbb\xbf{"text": "so good"}\n').stdout == b"['so good']\n"
+    assert b"UserError: standard input: is no UTF-8 text" in asked(b"so good\n\xff\xfe bad\n").stderr

@@ -108,6 +108,33 @@ class Half(Reader):
 '''
 
 
+def test_values_of_columns_by_number_and_of_nothing(write: Write, tmp_path: Path) -> None:
+    write("text,label,domain\na,x,books\nb,y,films\n", "f.csv")
+    numbered = {**CSV, "text": 0, "label": 1, "train": "f.csv", "each": "domain"}
+    assert read(tmp_path, numbered) == {"a-books": {"train": [("a", "x")]}, "a-films": {"train": [("b", "y")]}}
+    write('{"text": "a", "label": "x", "domain": "books"}\n{"text": "b", "label": "y", "domain": null}\n', "f.jsonl")
+    records = {**CSV, "format": "jsonl", "train": "f.jsonl"}
+    with pytest.raises(UserError, match="a row has no value for 'domain'"):
+        read(tmp_path, {**records, "each": "domain"})
+    with pytest.raises(UserError, match=r"`each` is \['domain'\]: give the name of a column or key"):
+        read(tmp_path, {**records, "each": ["domain"]})
+
+
+def test_values_are_alike_however_they_are_written(write: Write, tmp_path: Path) -> None:
+    write('{"text": "a", "label": "x", "s": 5}\n{"text": "b", "label": "y", "s": 5.0}\n', "f.jsonl")
+    five = {**CSV, "format": "jsonl", "train": "f.jsonl", "where": {"s": 5}}
+    assert read(tmp_path, five) == {"a": {"train": [("a", "x"), ("b", "y")]}}
+    write("text,label,v\na,x,True\nb,y,False\n", "f.csv")
+    assert read(tmp_path, {**CSV, "train": "f.csv", "where": {"v": True}}) == {"a": {"train": [("a", "x")]}}
+
+
+def test_a_bare_yes_is_no_name_of_a_label(write: Write, tmp_path: Path) -> None:
+    write("good\n", "pos.txt")
+    lines = {"name": "b", "kind": "sequence", "format": "lines", "train": {True: "pos.txt"}}
+    with pytest.raises(UserError, match="a label is true, which is no name: put it in quotes"):
+        read(tmp_path, lines)
+
+
 def test_a_reader_of_ones_own(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(MINE, "my_reader.py"), write("hey you\n", "a.txt")
     monkeypatch.syspath_prepend(tmp_path)

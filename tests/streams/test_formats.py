@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from cl.streams.read import read_corpus
 from cl.streams.readers import Columns, Csv, Json, Jsonl, Reader, Tsv
 from cl.streams.readers.conll import Conll2012, Conllu
 from cl.streams.readers.inline import Inline
+from cl.streams.readers.json_values import values_in
 from cl.streams.readers.parallel import Parallel
 from cl.streams.readers.plain import Blocks, Folders, Lines
 from cl.types import Corpus, UserError
@@ -381,3 +383,21 @@ def test_several_files(write: Write) -> None:
     assert pairs(corpus(Csv(), train=one.replace("t-1.csv", "t-[3].csv")).splits["train"]) == [("d", "z")]
     empty = write("", "part-4.csv")
     assert corpus(Csv(), train=[one, empty]).notes == (f"c: train: {empty}: no examples in it",)
+
+
+@pytest.mark.parametrize("reader", [Json(), Jsonl()])
+@pytest.mark.parametrize(("text", "why"), [("[" * 200_000, "nested too deep"), ("1" * 5000, "digits")])
+def test_json_that_python_does_not_read(write: Write, reader: Reader, text: str, why: str) -> None:
+    refused(reader, write(text), "no JSON", why)
+
+
+@pytest.mark.parametrize("options", [{"label": ["a", "b"]}, {"tokens": ["a"]}])
+def test_keys_that_are_lists(write: Write, options: dict[str, Any]) -> None:
+    refused(Json(**options), write('[{"text": "a", "label": "x"}]'), "give the name of a column or key")
+
+
+def test_many_values_in_a_file_are_read_in_one_pass() -> None:
+    """No copy of the rest for each of them: 20,000 took two minutes."""
+    began = time.process_time()
+    assert len(values_in('{"a": 1}\n' * 50_000, "f")) == 50_000
+    assert time.process_time() - began < 5

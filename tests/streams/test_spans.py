@@ -195,3 +195,8 @@ def test_a_key_of_spans_that_is_another_thing(write: Write) -> None:
 
 def test_it_is_a_reader() -> None:
     assert isinstance(Spans(), Reader) and Spans().kind == "token"
+
+
+def test_the_key_that_holds_something_is_that_of_the_spans(write: Write) -> None:
+    record = {"text": "Ann sings", "entities": [], "label": [[0, 3, "PER"]]}
+    assert parse(write, Spans(), record)[0] == sentences("Ann/B-PER sings/O")

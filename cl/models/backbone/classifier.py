@@ -17,9 +17,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 class Classifier(PreTrainedModel):
     """`input_ids` and `attention_mask` `[B, L]` → `logits`: `[B, C]` of texts, `[B, L, C]` of tokens.
 
-    `config.classifier` says what it is: `kind` (sequence or token), `pooling` of a text's tokens (mean or first), and
-    `head` (linear; or cosine, a scale times the cosine of feature and class). The tag of a word is that of its first
-    token.
+    `config.classifier` says what it is: `kind` (sequence or token), `pooling` of a text's tokens (mean or first),
+    `head` (linear; or cosine, a scale times the cosine of feature and class), and `types`, whether it has learnt pairs
+    of texts with token types. The tag of a word is that of its first token.
     """
 
     base_model_prefix = "encoder"
@@ -34,10 +34,17 @@ class Classifier(PreTrainedModel):
         self.scale = nn.Parameter(torch.ones(())) if self.is_cosine else None
         self.post_init()  # type: ignore[no-untyped-call]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Any:
-        """Other arguments are ignored, such as token types, which are all alike in single texts."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **_: Any,
+    ) -> Any:
+        """Other arguments are ignored, and token types of single texts, which are all alike."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        hidden = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        types = {"token_type_ids": token_type_ids} if self.config.classifier["types"] else {}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state
         if self.config.classifier["kind"] == "token":
             return TokenClassifierOutput(logits=self._logits(hidden))
         if self.config.classifier["pooling"] == "first":

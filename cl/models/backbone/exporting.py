@@ -24,7 +24,7 @@ TOLERANCE = 1e-5  # of the greatest logit, between ours and those of transformer
 
 class Head(NamedTuple):
     """What is read out, and how: `weight` `[C, H]`, `bias` `[C]` of a linear head, `scale` of a cosine one; `names` of
-    the classes.
+    the classes; `types`: whether it was learnt with token types.
     """
 
     kind: Kind
@@ -33,6 +33,7 @@ class Head(NamedTuple):
     bias: Tensor | None
     scale: Tensor | None
     names: tuple[str, ...]
+    types: bool
 
 
 def export(folder: Path, backbone: Backbone, tokenizer: Any, max_length: int, head: Head) -> bool:
@@ -82,7 +83,7 @@ def _native(config: Any, backbone: Backbone, head: Head) -> Any:
 
 def _own(config: Any, backbone: Backbone, head: Head) -> Classifier:
     kind = "linear" if head.scale is None else "cosine"
-    config.classifier = {"kind": head.kind, "pooling": head.pooling, "head": kind}
+    config.classifier = {"kind": head.kind, "pooling": head.pooling, "head": kind, "types": head.types}
     config.auto_map = {AUTO[head.kind]: f"{CODE}.{Classifier.__name__}"}
     model = Classifier(config)
     model.encoder.load_state_dict(backbone.model.state_dict(), strict=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any, ClassVar
 
@@ -28,7 +28,8 @@ class Csv(Labelled, TextFile):
     With `tokens` each line has a list of words and a list of their tags, as JSON, Python or numpy prints lists, or
     words separated by spaces. With `sentence` too, each line has one word and its tag.
 
-    sentence: the column with the number of a word's sentence, on each line of it or on its first one only.
+    sentence: the column with the number of a word's sentence, on each line of it or on its first one only. Neighbouring
+        lines with one number are one sentence.
     header: whether the first line names the columns. Null: it does if an option names a column.
     delimiter: what separates columns, one character where there is quoting.
     quoting: fields may be quoted as CSV has it, and then hold delimiters, line ends and doubled quotes.
@@ -57,8 +58,10 @@ class Csv(Labelled, TextFile):
 
     def values(self, path: str, column: Any) -> list[str]:
         """The different values of a column, in file order, of the rows that are read."""
+        if self.header is None and isinstance(as_column(column, "each"), str):
+            return replace(self, header=True).values(path, column)
         start, header, rows = self._table(path, Where(self.where))
-        index = self._index(as_column(column, "each"), header, start) if header else 0
+        index = self._index(column, header, start) if header else 0
         return list(dict.fromkeys(as_text(row[index]) for _, row in rows))
 
     def _labelled(self, path: str, where: Where) -> Iterator[LabelledText]:

@@ -71,8 +71,9 @@ def _written(record: Mapping[Any, Any], key: Column, where: str) -> str:
 
 
 def key_of_spans(record: Mapping[Any, Any]) -> str:
-    """The key of a record that holds its spans."""
-    return next((each for each in SPANS if isinstance(record.get(each), list | Mapping)), SPANS[0])
+    """The key of a record that holds its spans: the first with any, else the first with none."""
+    held = [each for each in SPANS if isinstance(record.get(each), list | Mapping)]
+    return next((each for each in held if record[each]), held[0] if held else SPANS[0])
 
 
 def _label_studio(record: Mapping[str, Any], text: Column, where: str) -> Text:

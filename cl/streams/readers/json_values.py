@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,23 +12,34 @@ from cl.system.words import did_you_mean, listed
 from cl.types import UserError
 
 Located = tuple[str, Any]  # where a record stands, and the record
-SPACE = " \t\r\n\ufeff"
+SPACE = re.compile("[ \\t\\r\\n\\ufeff]*")
 
 
 def values_in(text: str, path: str) -> list[Any]:
     """The JSON values that stand in a text one after another: most often one, or one a line."""
-    decoder, values, position = json.JSONDecoder(), [], 0
-    while rest := len(text[position:].lstrip(SPACE)):
-        position = len(text) - rest
+    decoder, values, position = json.JSONDecoder(), [], _after_space(text, 0)
+    while position < len(text):
         try:
-            value, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            at = getattr(error, "pos", position)
+            place = f"{path}:{text.count(chr(10), 0, at) + 1}:{at - text.rfind(chr(10), 0, at)}"
             raise UserError(
-                f"{path}:{error.lineno}:{error.colno}: no JSON: {error.msg}. Correct the file; one with a record a "
-                "line is read by `jsonl`."
+                f"{place}: no JSON: {no_json(error)}. Correct the file; one with a record a line is read by `jsonl`."
             ) from None
         values.append(value)
+        position = _after_space(text, end)
     return values
+
+
+def no_json(error: ValueError | RecursionError) -> str:
+    """Why a text is no JSON that can be read: mistaken, a number too long, nested too deep."""
+    return "nested too deep" if isinstance(error, RecursionError) else str(getattr(error, "msg", error))
+
+
+def _after_space(text: str, position: int) -> int:
+    found = SPACE.match(text, position)
+    return found.end() if found else position
 
 
 def records_in(value: Any, keys: Sequence[Column], path: str) -> Iterator[Located]:

@@ -76,8 +76,11 @@ class Where:
 
 
 def as_text(value: Any) -> str:
-    """A value of a row as a string, without surrounding whitespace; true and false as JSON writes them."""
-    return str(value).lower() if isinstance(value, bool) else str(value).strip()
+    """A value of a row as a string, alike however it is written: 5 for 5.0, true for True, nothing for null."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = "" if value is None else str(value).strip()
+    return text.lower() if text in ("True", "False") else text
 
 
 def labelled_texts(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from cl.streams.readers.base import Column, as_column, as_columns
 from cl.streams.readers.files import TextFile, split_path
-from cl.streams.readers.json_values import Located, records_in, value_of, values_in
+from cl.streams.readers.json_values import Located, no_json, records_in, value_of, values_in
 from cl.streams.readers.labelled import Labelled, Lists
 from cl.streams.readers.labels import LabelledText, Where, as_text, label_name
 from cl.types import Examples, UserError
@@ -37,7 +37,7 @@ class Records(Labelled):
 
     def values(self, path: str, column: Any) -> list[str]:
         """The different values of a key, in file order, of the records that are read."""
-        where, found = Where(self.where), dict[str, None]()
+        where, found, column = Where(self.where), dict[str, None](), as_column(column, "each")
         for at, record in self._located(path)[0]:
             if where.keeps(lambda key: value_of(record, key, at)):  # noqa: B023
                 found[as_text(value_of(record, column, at))] = None
@@ -49,7 +49,10 @@ class Records(Labelled):
 
     def _keys(self) -> list[Column]:
         """The keys that a record needs."""
-        named = [self.tokens, self.tags] if self.tokens is not None else [*as_columns(self.text), self.label]
+        if self.tokens is None:
+            named = [*as_columns(self.text), as_column(self.label, "label")]
+        else:
+            named = [as_column(self.tokens, "tokens"), as_column(self.tags, "tags")]
         return list(dict.fromkeys([*named, *self.where]))
 
     def _labelled(self, records: Iterable[Located], names: list[str]) -> Iterator[LabelledText]:
@@ -88,9 +91,10 @@ class Jsonl(Records, TextFile):
             if line.strip():
                 try:
                     yield f"{path}:{number}", json.loads(line)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:
+                    column = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                     raise UserError(
-                        f"{path}:{number}:{error.colno}: no JSON: {error.msg}. Each line must hold one record; a file "
+                        f"{path}:{number}{column}: no JSON: {no_json(error)}. Each line must hold one record; a file "
                         "that is one list of records, or has records over several lines, is read by `json`."
                     ) from None
 
