@@ -144,7 +144,7 @@ class Config:
 
     run: RunConfig = field(default_factory=RunConfig)
     seeds: list[int] = field(default_factory=lambda: [0])
-    """One run of each strategy a seed: of weights, order of examples, draws of plugins."""
+    """One run of each strategy a seed: of weights, order of examples, draws of plugins. A number alone is that seed."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     strategies: dict[str, Any] = field(default_factory=dict)

@@ -111,10 +111,11 @@ def intransigence(r: Floats, joint: Floats) -> float:
 def normalised_retention(r: Floats, finetune: Floats, joint: Floats) -> float:
     """Where a run stands between finetuning (0) and joint training (1), `(A(R) − A(F)) / (A(J) − A(F))`.
 
-    A is the average score, F and J the matrices of these two runs on the same stream. NaN where `A(J) = A(F)`.
+    A is the average score, F and J the matrices of these two runs on the same stream. NaN where joint
+    training is no better than finetuning, `A(J) ≤ A(F)`: there is nothing to stand between.
     """
     low, high = average_score(finetune), average_score(joint)
-    return (average_score(r) - low) / (high - low) if high != low else float("nan")
+    return (average_score(r) - low) / (high - low) if high > low else float("nan")
 
 
 def summary(matrix: EvaluationMatrix) -> dict[str, float]:

@@ -20,6 +20,11 @@ def read_inputs(file: Path) -> Iterator[str | Pair | list[str]]:
     Lines are JSON records where the file's name ends with `.jsonl`, and in standard input where the first one begins
     with `{`. Blank lines are passed over, and counted in a warning. Raises `UserError` with file and line.
     """
+    if file.suffix in (".csv", ".tsv", ".json"):
+        raise UserError(
+            f"{file}: tables and lists are not read here: give a text a line, or a .jsonl file of records with `text` "
+            "or `tokens`"
+        )
     given = str(file) == "-"
     name = "standard input" if given else str(file)
     try:

@@ -30,6 +30,9 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
     built = {}
     for plugin, options in (plugins or {}).items():
         where = f"strategies.{name}.{plugin}"
+        if options is not None and not isinstance(options, dict) and name in PLUGINS and plugin not in PLUGINS:
+            meant = f"{{{name}: {{{name}: {{{plugin}: {options!r}}}}}}}"
+            raise UserError(f"{where}: write the plugin below the strategy's name, {meant}")
         if options is not None and not isinstance(options, dict):
             raise UserError(f"{where}: write a mapping of options, such as {{strength: 100}}, not {options!r}")
         options = dict(options or {})

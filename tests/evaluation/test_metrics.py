@@ -86,6 +86,7 @@ def test_normalised_retention_runs_from_finetuning_to_joint():
     assert normalised_retention(joint, finetune, joint) == 1.0
     assert normalised_retention(R, finetune, joint) == pytest.approx((2 / 3 - 0.2) / 0.7)
     assert math.isnan(normalised_retention(R, joint, joint))
+    assert math.isnan(normalised_retention(R, joint, finetune)), "a bound below finetuning is none"
 
 
 def test_pre_learning_scores_may_be_missing():

@@ -53,3 +53,10 @@ def test_what_excludes_its_like_is_refused_twice() -> None:
 def test_plugins_that_are_not_there(plugins: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build_strategy(plugins, "s")
+
+
+def test_options_where_a_plugin_was_expected() -> None:
+    with pytest.raises(
+        UserError, match=r"write the plugin below the strategy's name, {replay: {replay: {capacity: 50}}}"
+    ):
+        build_strategy({"capacity": 50}, "replay")

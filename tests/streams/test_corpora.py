@@ -55,7 +55,7 @@ def test_a_corpus_for_each_value(write: Write, tmp_path: Path) -> None:
     expected = {"dvd": {"train": [("a", "x"), ("c", "x")], "test": [("d", "x")]}, "books": {"train": [("b", "y")]}}
     assert read(tmp_path, entry, notes=notes) == expected
     assert notes[0] == "stream.corpora[0].each: examples of 'music' are not read, as train has none"
-    assert "dvd: train: 1 of 3 rows are left out, as `where` says" in notes
+    assert "dvd: train: 1 of 3 rows are left out, as `where` or `each` says" in notes
     assert list(read(tmp_path, {**entry, "name": "shop"})) == ["shop-dvd", "shop-books"]
     only_a = {**entry, "where": {"text": "a"}, "test": "train.csv"}
     assert read(tmp_path, only_a) == {"dvd": {"train": [("a", "x")], "test": [("a", "x")]}}
@@ -144,7 +144,7 @@ def test_a_reader_of_ones_own(write: Write, tmp_path: Path, monkeypatch: pytest.
     for change, message in (
         ({"marc": "?"}, r"format my_reader.Shouts has no option 'marc'. Did you mean 'mark'\?"),
         ({"format": "my_reader.Undeclared"}, r"has no @dataclass above the class"),
-        ({"format": "my_reader.Half"}, r"my_reader.Half lacks finish, kind, parse"),
+        ({"format": "my_reader.Half"}, r"my_reader.Half lacks kind, parse"),
         ({"format": "my_reader.dataclass"}, r"no subclass of cl.streams.readers.Reader"),
         ({"format": "my_reader.Shuts"}, r"corpora\[0\].format: cannot import.*Did you mean 'Shouts'\?"),
         ({"format": "shouts"}, r"there is no format 'shouts'.*dotted path"),
@@ -184,3 +184,13 @@ def test_each_scenario_has_an_example(write: Write, scenario: str) -> None:
     config = load(write(f"stream: {EXAMPLES[scenario]}\n", "example.yaml")).stream
     assert config.scenario == scenario
     refuse_unread(config)
+
+
+def test_the_reader_of_the_readme(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = next(block for block in text.split("```python\n") if "class Brackets" in block).partition("```")[0]
+    (tmp_path / "of_the_readme.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write("[good] so nice\n[bad] so dull\n", "f.txt")
+    entry = {"name": "a", "kind": "sequence", "format": "of_the_readme.Brackets", "train": "f.txt"}
+    assert read(tmp_path, entry) == {"a": {"train": [("so nice", "good"), ("so dull", "bad")]}}

@@ -349,7 +349,7 @@ def test_rows_of_one_value(write: Write, reader: Any, content: str) -> None:
     path = write(content)
     dvd = replace(reader, where={column: "dvd"})
     assert pairs(dvd.read(path)) == [("b", "y")]
-    assert "rows are left out, as `where` says" in noted(dvd, path)[0]
+    assert "rows are left out, as `where` or `each` says" in noted(dvd, path)[0]
     assert reader.values(path, column) == ["books", "dvd"]
     refused(replace(reader, where={column: "dvds"}), path, "no row is as `where` says", "'books', 'dvd'", "mean 'dvd'")
     refused(replace(reader, where={column: None}), path, "`where` has None", "one value")
@@ -401,3 +401,12 @@ def test_many_values_in_a_file_are_read_in_one_pass() -> None:
     began = time.process_time()
     assert len(values_in('{"a": 1}\n' * 50_000, "f")) == 50_000
     assert time.process_time() - began < 5
+
+
+def test_values_deeper_in_a_record_and_lists_of_one(write: Write) -> None:
+    """As Label Studio and doccano export what was chosen."""
+    record = {"data": {"text": "so good"}, "annotations": [{"result": [{"value": {"choices": ["pos"]}}]}]}
+    reader = Json(text="data.text", label="annotations.0.result.0.value.choices")
+    assert pairs(reader.read(write(json.dumps([record])))) == [("so good", "pos")]
+    refused(Jsonl(), write('{"text": "a", "label": ["x", "y"]}'), "several labels of one example")
+    refused(Json(text="data.txt"), write(json.dumps([record])), "no key 'txt'", "Did you mean 'text'")

@@ -81,11 +81,17 @@ def _index(column: Any) -> object:
 
 
 def value_of(record: Any, key: Column, where: str) -> Any:
-    """The record's value under that key, or at that position."""
+    """The record's value under that key, or at that position; `data.text` and `choices.0` go deeper."""
     if isinstance(record, Mapping):
         if key in record:
             return record[key]
+        first, dot, rest = str(key).partition(".")
+        if dot and first in record:  # `data.text`: deeper
+            return value_of(record[first], int(rest) if rest.isdecimal() else rest, where)
         raise UserError(f"{where}: no key {key!r}; there are {listed(record)}.{did_you_mean(key, record)}")
+    if isinstance(record, list) and isinstance(key, str) and key.partition(".")[0].isdecimal():
+        first, _, rest = key.partition(".")
+        return value_of(value_of(record, int(first), where), rest, where)
     if isinstance(record, list) and isinstance(key, int) and -len(record) <= key < len(record):
         return record[key]
     size = f" of {len(record)}" if isinstance(record, list) else ""

@@ -72,7 +72,7 @@ class Where:
                 f"no row is as `where` says ({self.values}): {column!r} has {listed(self.seen[column])}."
                 f"{did_you_mean(self.values[column], self.seen[column])}"
             )
-        notes.append(f"{self.left_out} of {self.left_out + self.kept} rows are left out, as `where` says")
+        notes.append(f"{self.left_out} of {self.left_out + self.kept} rows are left out, as `where` or `each` says")
 
 
 def as_text(value: Any) -> str:
@@ -161,6 +161,8 @@ def label_name(value: Any, names: list[str], where: str) -> str:
     """A label as a string: a whole number by its name in `names`, if there are any."""
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: the label is {value}, which is no class. Remove the record, or name its class.")
+    if isinstance(value, list) and len(value) == 1:  # as tools write the one choice that was made
+        return label_name(value[0], names, where)
     if names:
         return _name_of(value, names, where)
     if isinstance(value, bool):
