@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 LOOSE := --no-warn-unused-ignores $(addprefix --disable-error-code=,arg-type assignment method-assign misc \
     no-any-return no-untyped-call type-arg var-annotated)
 
-.PHONY: help demo test test-faults test-mutants test-slow test-lowest test-speed gpu check clean
+.PHONY: help demo test tour test-faults test-mutants test-slow test-lowest test-speed gpu check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,8 +17,11 @@ demo: $(INSTALLED)  ## a small stream, a few strategies, a report: minutes on a 
 	$(BIN)/cl run configs/run/demo.yaml
 	@echo "Open runs/demo/report.html in a browser."
 
-test: $(INSTALLED)  ## the tests and the notebooks, without what is marked slow
-	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist loadgroup --nbmake tests notebooks
+test: $(INSTALLED)  ## the tests, without what is marked slow; about 10 minutes on two cores
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist loadgroup tests
+
+tour: $(INSTALLED)  ## the notebooks, and the path of a new user from a CSV file to a model in use; 3 minutes
+	$(BIN)/pytest -n auto --maxprocesses 4 --nbmake notebooks tests/end_to_end/test_new_user.py
 
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults

@@ -1,7 +1,7 @@
 """`cl`: continual learning for language.
 
 These names are for users: `load`, `run`, `check`, `report`, `Config`, `Plugin`, `Experience`, `Stream`,
-`EvaluationMatrix`, `UserError`; and `cl.testing.prove`, `cl.runs.predict.Predictor`. All else is internal and may
+`EvaluationMatrix`, `UserError`; and `cl.testing.prove`, `cl.runs.predict.Predictor`, `cl.streams.readers.Reader`. All else is internal and may
 change.
 """
 

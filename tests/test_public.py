@@ -15,7 +15,7 @@ import cl
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["load", "run", "check", "report", "Config", "Plugin", "Experience", "Stream", "EvaluationMatrix", "UserError"]
-DOCUMENTED = ("cl.testing", "cl.runs.predict")  # of what is not in `cl` itself
+DOCUMENTED = ("cl.testing", "cl.runs.predict", "cl.streams.readers")  # of what is not in `cl` itself
 HEAVY = ("torch", "lightning", "transformers", "avalanche", "matplotlib", "numpy", "pandas", "omegaconf", "wandb")
 
 

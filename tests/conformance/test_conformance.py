@@ -46,10 +46,14 @@ def sampled() -> list[Pair]:
 
 
 SAMPLED = set(sampled())
+IMPLIED = {("split_invariance", "mixed")}  # by the stream `own`, which has both kinds too; run in the slow tier
 CASES = [(p, stream) for p, (_, streams) in PROMISES.items() if p != "it_composes_or_is_refused" for stream in streams]
 
 
-@pytest.mark.parametrize(("promise", "stream"), CASES)
+@pytest.mark.parametrize(
+    ("promise", "stream"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if case in IMPLIED else []) for case in CASES],
+)
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in PLUGINS])
 def test_promise(name: str, promise: str, stream: str) -> None:
     PROMISES[promise][0](Subject.listed(name), stream)

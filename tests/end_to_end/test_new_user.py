@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Run = Any
 CONFIG = """
 stream:
@@ -54,6 +56,7 @@ def outside(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # `make tour` runs it
 def test_from_a_csv_file_to_a_model_in_use(cl_command: Run, folder: Path) -> None:
     (folder / "mine.yaml").write_text(CONFIG)
     for name in ("shop", "cafe"):

@@ -45,7 +45,7 @@ def test_what_a_cell_leaves(cl_command: Run, folder: Path, monkeypatch: pytest.M
     names = {path.name for path in cell.iterdir() if not path.name.startswith(".")}
     assert names == {
         "checkpoints", "config.yaml", "data.json", "environment.json", "log.csv", "matrix.json", "metrics.json",
-        "state.json", "warnings.txt",
+        "model.json", "state.json", "tokenizer.json", "warnings.txt",
     }  # fmt: skip
     assert len(list((cell / "checkpoints").glob("*.pt"))) == 1  # the final one
     assert (folder / "out" / "report.html").exists()
@@ -122,8 +122,8 @@ def test_the_best_epoch_outlives_an_interrupt(cl_command: Run, folder: Path, mon
     """Each epoch is worse than the one before: the first is kept, and two later ones are all that patience bears."""
     evaluate = Learner.evaluate
 
-    def falling(self: Learner, split: Any, which: Any = None) -> Any:
-        row, pooled = evaluate(self, split, which)
+    def falling(self: Learner, split: Any, *which: Any, **options: Any) -> Any:
+        row, pooled = evaluate(self, split, *which, **options)
         if split == "valid":
             now = self.experience.index
             row = (*row[:now], {"score": 1 / (1 + self.epoch)}, *row[now + 1 :])

@@ -63,7 +63,7 @@ def assert_same_end(straight: Path, resumed: Path) -> None:
         assert (straight / name).read_text() == (resumed / name).read_text()
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(18, marks=SLOW)])
+@pytest.mark.parametrize("kills", [pytest.param(1, marks=SLOW), pytest.param(18, marks=SLOW)])
 def test_killed_at_random_moments(never_killed: Path, tmp_path: Path, config: dict[str, Any], kills: int) -> None:
     """Of training, evaluation or upkeep. Importing takes most of the time, and is no moment worth killing at."""
     configure(tmp_path, config)

@@ -13,7 +13,7 @@ from faults.processes import TWO_RANKS, cell, configure, essence, finish, newest
 from cl.testing.tiny import assert_same
 
 pytestmark = pytest.mark.faults
-WHOM = [pytest.param("first", marks=pytest.mark.slow), "second", pytest.param("both", marks=pytest.mark.slow)]
+WHOM = [pytest.param(whom, marks=pytest.mark.slow) for whom in ("first", "second", "both")]
 
 
 def stop(folder: Path, whom: str, number: signal.Signals) -> None:

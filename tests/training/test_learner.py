@@ -220,7 +220,7 @@ def test_the_rate_follows_the_schedule_wherever_training_starts(prepared: Get, s
     ("stream", "measured"),
     [
         ("sequence", ["111", "111", "111"]),  # one head from the start
-        ("mixed", ["1100", "1100", "1111", "1111"]),  # no head of words yet
+        ("mixed", ["1100", "1100", "1110", "1111"]),  # no column of its own yet
         ("own", ["1000", "1100", "1110", "1111"]),  # no columns of its own yet
     ],
 )

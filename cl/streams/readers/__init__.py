@@ -10,6 +10,7 @@ from cl.streams.readers.parallel import Parallel
 from cl.streams.readers.plain import Blocks, Folders, Lines
 from cl.streams.readers.records import Json, Jsonl
 from cl.streams.readers.spans import Spans
+from cl.types import Examples
 
 READERS: dict[str, type[Reader]] = {
     "columns": Columns,
@@ -28,4 +29,4 @@ READERS: dict[str, type[Reader]] = {
     "datasets": Datasets,
 }
 
-__all__ = ["READERS", "Columns", "Csv", "Datasets", "Json", "Jsonl", "Reader", "Spans", "Tsv"]
+__all__ = ["READERS", "Columns", "Csv", "Datasets", "Examples", "Json", "Jsonl", "Reader", "Spans", "Tsv"]
