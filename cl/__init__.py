@@ -1,8 +1,8 @@
 """`cl`: continual learning for language.
 
 These names are for users: `load`, `run`, `check`, `report`, `Config`, `Plugin`, `Experience`, `Stream`,
-`EvaluationMatrix`, `UserError`; and `cl.testing.prove`, `cl.runs.predict.Predictor`, `cl.streams.readers.Reader`. All else is internal and may
-change.
+`EvaluationMatrix`, `UserError`; and `cl.testing.prove`, `cl.runs.predict.Predictor`, `cl.streams.readers.Reader`. All
+else is internal and may change.
 """
 
 from importlib import import_module
