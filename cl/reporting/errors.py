@@ -26,7 +26,7 @@ HEADINGS = {
 
 def write_errors(cell: Path, learnt: str, errors: Sequence[Errors]) -> None:
     """Writes `errors.txt` into a cell's folder: what was mistaken after the experience `learnt`."""
-    console = Console(file=StringIO(), width=WIDTH)
+    console = Console(file=StringIO(), width=WIDTH, force_jupyter=False)  # else a notebook would show it
     console.print(Text(f"Errors after {plain(learnt)}, on the experiences learnt so far."))
     for each in errors:
         for part in _parts(each):
