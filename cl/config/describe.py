@@ -18,7 +18,7 @@ from cl.types import UserError
 
 OF = dict.fromkeys(("max_epochs", "max_steps", "limit_train_batches", "overfit_batches"), ", of each experience")
 OF["max_time"] = ", of the whole command"
-OF["log_every_n_steps"] = ", and more often in short experiences: each has 20 points, if it has as many steps"
+OF["log_every_n_steps"] = "; at 10 more often in short experiences: each has 20 points, if it has as many steps"
 
 
 class Key(NamedTuple):

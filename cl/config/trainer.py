@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl.config.options import locate
 from cl.system.words import one_of
+from cl.training.recipe import LOG_EVERY
 from cl.types import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ DEFAULTS = {
     "accelerator": "auto",
     "devices": 1,
     "max_epochs": 3,
-    "log_every_n_steps": 10,
+    "log_every_n_steps": LOG_EVERY,
     "precision": "32-true",
     "accumulate_grad_batches": 1,
 }

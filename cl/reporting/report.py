@@ -59,6 +59,9 @@ def write_report(cells: Sequence[CellResult], out_dir: Path, columns: Sequence[C
         _delete_figures(out_dir / "figures", {chart.name for chart in charts})
         for chart in charts:
             save(chart, out_dir / "figures")
+        for name in TITLES.keys() - tables.keys():  # of an earlier report: it would be taken for one of this
+            for ending in (".md", ".tex"):
+                (out_dir / f"{name}{ending}").unlink(missing_ok=True)
         for name, table in tables.items():
             write_text(out_dir / f"{name}.md", to_markdown(table))
             write_text(out_dir / f"{name}.tex", to_latex(table, f"{TITLES[name]}, {_title(cells)}", f"tab:{name}"))

@@ -28,7 +28,7 @@ from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
 from cl.training.optimizer import optimizer_of
 from cl.training.outcome import Cost, Diverged, Learnt
-from cl.training.recipe import Recipe, Training
+from cl.training.recipe import LOG_EVERY, Recipe, Training
 from cl.training.tools import LearnerTools
 from cl.types import Experience, SplitName, UserError
 
@@ -36,11 +36,13 @@ log = logging.getLogger(__name__)
 POINTS = 20  # of a loss curve, in an experience of as many steps
 
 
-def points_apart(num_steps: int, at_most: int) -> int:
-    """Steps between two points of a loss curve: `at_most`, fewer where an experience of `num_steps` would have less
-    than 20 points.
+def points_apart(num_steps: int, asked: int) -> int:
+    """Steps between two points of a loss curve: as a user asks; where nobody did, fewer than `LOG_EVERY` if an
+    experience of `num_steps` would have less than 20 points.
     """
-    return max(1, min(at_most, num_steps // POINTS))
+    if asked != LOG_EVERY:
+        return asked
+    return max(1, min(asked, num_steps // POINTS))
 
 
 class Learner(LightningModule):

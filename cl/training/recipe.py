@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+LOG_EVERY = 10  # steps between two logged ones, where a user has not said so
+
 
 @dataclass
 class Training:

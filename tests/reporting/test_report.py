@@ -155,7 +155,10 @@ def test_scores_of_each_experience_are_a_table_of_their_own(tmp_path):
     assert "books" in each and re.search(rf"ewc & \$(\\mathbf{{)?{first:.1f} ", each)
     with pytest.raises(UserError, match=r"--metrics forgeting: there is no such metric. Did you mean 'forgetting'"):
         chosen_columns(["forgeting"])
-    assert not experience_columns(load_cells([write_cell(tmp_path, "l2", 0, names=[str(i) for i in range(21)])]))
+    long = load_cells([write_cell(tmp_path, "l2", 0, names=[str(i) for i in range(21)])])
+    assert not experience_columns(long)
+    write_report(long, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("table-experiences.*")), "that of an earlier report is not left"
 
 
 def test_names_in_any_script_are_drawn_or_written_in_latin_letters():

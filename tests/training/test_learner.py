@@ -76,12 +76,13 @@ def test_every_so_many_steps_are_logged_and_the_last(prepared: Get, monkeypatch:
 
 
 def test_short_experiences_have_curves_too(prepared: Get) -> None:
-    """Steps between two points: as asked, fewer where that leaves less than 20 of them."""
+    """Steps between two points, where nobody has asked: 10, fewer where that leaves less than 20 of them."""
     found = {num_steps: points_apart(num_steps, 10) for num_steps in (1, 8, 39, 40, 150, 200, 10_000)}
     assert found == {1: 1, 8: 1, 39: 1, 40: 2, 150: 7, 200: 10, 10_000: 10}
-    data, config = prepared("sequence"), configured("sequence", {}, log_every_n_steps=50)
+    data, config = prepared("sequence"), configured("sequence", {}, log_every_n_steps=10)
     learner = build_learner(config, data, "tested", 0)
     assert [row[2] for row in logged(learner, config, data, 0)] == [1, 2, 3, 4, 5, 6]
+    assert points_apart(8, 50) == 50, "what a user has said holds"
 
 
 def test_what_is_logged_is_the_loss_of_the_global_batch(prepared: Get, monkeypatch: pytest.MonkeyPatch) -> None:
