@@ -85,10 +85,10 @@ class FrozenPart:
         """The hidden states of a batch, None where a pass through them is no pass, or where dropout draws."""
         given = batch.input_ids, batch.attention_mask, batch.types
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            first, second = (backbone.below(self._layer, *given) for _ in range(2))
+            hidden = backbone.below(self._layer, *given)  # with dropout, if any is drawn there in training
         with trying(backbone):
-            whole, parts = backbone(*given), backbone.above(self._layer, first, *given)
-        return first if torch.equal(first, second) and torch.equal(whole, parts) else None
+            whole, parts = backbone(*given), backbone.above(self._layer, hidden, *given)
+        return hidden if torch.equal(whole, parts) else None
 
     def _serves(self, backbone: Backbone, batch: Batch) -> bool:
         if backbone not in self._users:
