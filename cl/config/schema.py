@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from cl.config import trainer
 from cl.data.windows import Overflow
-from cl.models.options import Pooling, ReadoutName, Scratch
+from cl.models.options import Pooling, ReadoutName, Scratch, Word
 from cl.system.words import one_of
 from cl.training.recipe import Training
 from cl.types import SPLITS
@@ -100,6 +100,9 @@ class NetworkConfig:
     """What becomes of longer ones: cut drops their end, split reads them in windows."""
     pooling: Pooling = "mean"
     """The feature of a sequence: the mean over its tokens, or the first token's."""
+    word: Word = "auto"
+    """The feature of a word: its first token's, its last token's; auto: the last where tokens see only those before
+    them, so that it has seen the whole word, else the first."""
     head: ReadoutName = "linear"
     """linear; or cosine, a learnt scale times the cosine of feature and class."""
     trust_remote_code: bool = False

@@ -7,6 +7,7 @@ from typing import Literal
 
 Pooling = Literal["mean", "first"]
 ReadoutName = Literal["linear", "cosine"]
+Word = Literal["auto", "first", "last"]
 
 
 @dataclass

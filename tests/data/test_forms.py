@@ -22,7 +22,7 @@ from cl.types import SPLITS, Corpus, Examples
 TEXTS = [
     "Hello world from Paris in 1999 , it 's X-ray",
     "Anna Smith went to Rome ( 12.5 % ) and Paris",
-    "北 京 naïve straße",
+    "북 경 naïve straße",
 ]
 SENTENCES = [text.split() for text in TEXTS] + [["Paris"], ["New York", "is", "far"], ["'", "'s", "don't", "!?"], []]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -87,7 +87,7 @@ def test_tokens_of_words_are_those_of_running_text(make: Callable[[], Any]) -> N
     pool = [word for words in SENTENCES for word in words]
     for words in [*SENTENCES, *([draw.choice(pool) for _ in range(9)] for _ in range(20))]:
         encoded, text = encoder.encode([words], "token"), encoder.encode([" ".join(words)], "sequence")
-        starts = encoded.starts.tolist()
+        starts = encoded.positions.tolist()
         assert len(starts) == len(words)
         assert starts == sorted(set(starts) - {-1}), "each word has a first sub-token of its own"
         if len(words) > 1:
@@ -102,7 +102,7 @@ def test_a_word_starts_where_running_text_has_it() -> None:
     tokenizer = byte_level()
     encoded = Encoder(tokenizer, 64).encode([["Hello", "world", "from", "Paris"]], "token")
     tokens = tokenizer.convert_ids_to_tokens(encoded.ids)
-    assert [tokens[start] for start in encoded.starts] == ["Hello", "Ġworld", "Ġfrom", "ĠParis"]
+    assert [tokens[start] for start in encoded.positions] == ["Hello", "Ġworld", "Ġfrom", "ĠParis"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_where_words_one_by_one_are_right_nothing_moved(form: str, limit: int) -
         assert encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]].tolist() == expected["input_ids"]
         places = [expected.encodings[0].word_to_tokens(word) for word in range(len(words))]
         starts = [-1 if place is None else place[0] for place in places]
-        assert encoded.starts[encoded.word_offsets[i] : encoded.word_offsets[i + 1]].tolist() == starts
+        assert encoded.positions[encoded.word_offsets[i] : encoded.word_offsets[i + 1]].tolist() == starts
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -127,9 +127,11 @@ def test_words_without_a_sub_token_stand_as_unknown(form: str) -> None:
     encoded = Encoder(tokenizer, 64).encode([["Paris", "", "Rome"], ["", "Anna"]], "token")
     assert encoded.unknown.tolist() == [1, 1]
     assert (
-        encoded.ids[encoded.starts[1]] == encoded.ids[encoded.offsets[1] + encoded.starts[3]] == tokenizer.unk_token_id
+        encoded.ids[encoded.positions[1]]
+        == encoded.ids[encoded.offsets[1] + encoded.positions[3]]
+        == tokenizer.unk_token_id
     )
-    assert -1 not in encoded.starts
+    assert -1 not in encoded.positions
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -154,7 +156,7 @@ def test_where_it_cannot_hold_it_is_told() -> None:
     words = SENTENCES[0]
     encoded = encoder.encode([words], "token")
     assert encoded.word_by_word.tolist() == [True]
-    assert len(set(encoded.starts.tolist()) - {-1}) == len(words)
+    assert len(set(encoded.positions.tolist()) - {-1}) == len(words)
     ner = Examples([words], [["O"] * len(words)])
     warnings = Store.build(by_corpus([Corpus("n", "token", dict.fromkeys(SPLITS, ner))]), encoder).warnings()
     assert any("1 sentences are not encoded as running text is" in warning for warning in warnings)

@@ -38,7 +38,7 @@ def load(name: str, dropout: float | None = None, trust_remote_code: bool = Fals
             for key in DROPOUTS:
                 if isinstance(getattr(config, key, None), float | int):
                     setattr(config, key, dropout)
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, add_prefix_space=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
         model, loading = AutoModel.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
