@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from cl.config import trainer
 from cl.data.windows import Overflow
-from cl.models.options import Pooling, ReadoutName, Scratch, Word
+from cl.models.options import AskedPooling, Precision, ReadoutName, Scratch, Word
 from cl.system.words import one_of
 from cl.training.recipe import Training
 from cl.types import SPLITS
@@ -98,13 +98,22 @@ class NetworkConfig:
     """Tokens of an example at most, special ones included."""
     overflow: Overflow = "cut"
     """What becomes of longer ones: cut drops their end, split reads them in windows."""
-    pooling: Pooling = "mean"
-    """The feature of a sequence: the mean over its tokens, or the first token's."""
+    attention: Any = "auto"
+    """Which tokens a token sees: auto as the backbone is made; causal, those before it; bidirectional, all; a number:
+    all, from this layer on (the first is 0). A decoder without its causal mask must be trained anew to be any good."""
+    pooling: AskedPooling = "auto"
+    """The feature of a text: the mean over its tokens, the first token's, or the last's; auto is mean, and last under
+    causal attention, where only the last token has seen the whole text."""
     word: Word = "auto"
-    """The feature of a word: its first token's, its last token's; auto: the last where tokens see only those before
-    them, so that it has seen the whole word, else the first."""
+    """The feature of a word: that of its first sub-token, or of its last; auto is first, and last under causal
+    attention, where only the last has seen the whole word."""
     head: ReadoutName = "linear"
     """linear; or cosine, a learnt scale times the cosine of feature and class."""
+    dtype: Precision = "float32"
+    """The precision in which a backbone is loaded, float32 or bfloat16. bfloat16 takes half the memory and is meant for
+    weights that do not train: small steps of training are lost in it."""
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of layers for the backward pass and compute the rest anew: much less memory, slower."""
     trust_remote_code: bool = False
     """Let transformers run code that comes with the backbone."""
     scratch: Scratch = field(default_factory=Scratch)
@@ -208,6 +217,10 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         yield "stream.hold_out", f" takes {total:.0%} of train in all: leave some of it to train on"
     if config.training.batch_tokens is not None and not config.training.shuffle:
         yield "training.batch_tokens", " makes batches of like lengths, and training.shuffle=false: drop one of them"
+    if (asked := config.network.attention) not in ("auto", "causal", "bidirectional") and (
+        not isinstance(asked, int) or isinstance(asked, bool) or asked < 0
+    ):
+        yield "network.attention", f" is {asked!r}: give auto, causal, bidirectional, or the number of a layer"
     scratch = config.network.scratch
     if scratch.hidden % max(1, scratch.heads):
         yield (

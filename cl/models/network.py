@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Generator, Tensor, nn
 
 from cl.batches import Batch, Output, Outputs
 from cl.models.backbone import Backbone
-from cl.models.options import Pooling, ReadoutName
+from cl.models.options import AskedPooling, Pooling, ReadoutName
 from cl.models.readouts import READOUTS, Readout
-from cl.types import KINDS, Kind
+from cl.types import KINDS, Kind, UserError
 
 MASKED = -1e9  # the logit of a class that is no candidate: finite, so that differences of two masked ones are 0
 
@@ -16,16 +17,16 @@ MASKED = -1e9  # the logit of a class that is no candidate: finite, so that diff
 class Network(nn.Module):
     """Batch → `{kind: Output}`: features and logits of the batch's valid targets alone.
 
-    A sequence's feature is its hidden states pooled over `[L]` (mean, or the first token's); a word's is the
-    hidden state of its first sub-token. Every head takes part in every pass, if only with no target, so that
+    A sequence's feature is its hidden states pooled over `[L]` (see `pooling_of`); a word's is the hidden state of one
+    of its sub-tokens. Every head takes part in every pass, if only with no target, so that
     each parameter has a gradient on each rank.
     """
 
     def __init__(
-        self, backbone: Backbone, pooling: Pooling = "mean", dropout: float = 0.1, head: ReadoutName = "linear"
+        self, backbone: Backbone, pooling: AskedPooling = "auto", dropout: float = 0.1, head: ReadoutName = "linear"
     ) -> None:
         super().__init__()
-        self.backbone, self.pooling, self.head_type = backbone, pooling, head
+        self.backbone, self.pooling, self.head_type = backbone, pooling_of(pooling, backbone), head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
         self.trained: set[str] = set()  # names of parameters that train or have trained
@@ -60,6 +61,12 @@ class Network(nn.Module):
                 self.heads[kind] = READOUTS[self.head_type](self.backbone.hidden).to(device)
             self.head(kind).grow(classes[kind], generator)
 
+    def take_dtype(self, state: dict[str, Tensor]) -> None:
+        """Where heads were trained in another precision, by `trainer.precision` 64-true or the like, all goes to it."""
+        dtype = next(value.dtype for name, value in state.items() if name.startswith("heads."))
+        if any(parameter.dtype != dtype for parameter in self.heads.parameters()):
+            self.to(dtype)
+
     def head(self, kind: Kind) -> Readout:
         """The head of a kind: the readout of its features."""
         head = self.heads[kind]
@@ -83,9 +90,23 @@ class Network(nn.Module):
         return Output(logits, raw, features, targets)
 
 
+def pooling_of(asked: AskedPooling, backbone: Backbone) -> Pooling:
+    """How hidden states become the feature of a text. Raises `UserError` for one that is alike for all texts."""
+    if asked == "auto":
+        return "last" if backbone.is_causal else "mean"
+    if asked == "first" and backbone.is_causal:
+        raise UserError(
+            "network.pooling is first, and under causal attention the first token has seen nothing of the text but "
+            "itself: set network.pooling to last or mean"
+        )
+    return asked
+
+
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
-    """`[B, L, H]` → `[B, H]`: the mean over real tokens, or the first token's."""
+    """`[B, L, H]` → `[B, H]`: the mean over real tokens, the first token's, or the last real one's."""
     if pooling == "first":
         return hidden[:, 0]
-    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(1) / mask.sum(1)
+    lengths = attention_mask.sum(1)
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
+    return (hidden * attention_mask.unsqueeze(-1).to(hidden.dtype)).sum(1) / lengths.unsqueeze(-1).to(hidden.dtype)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Pooling = Literal["mean", "first"]
+Pooling = Literal["mean", "first", "last"]
+AskedPooling = Literal["auto", "mean", "first", "last"]
+Attention = Literal["auto", "causal", "bidirectional"] | int  # an integer: the first layer that sees all tokens
+Precision = Literal["float32", "bfloat16"]
 ReadoutName = Literal["linear", "cosine"]
 Word = Literal["auto", "first", "last"]
 

@@ -1,25 +1,72 @@
-"""Batches without padding: the real tokens of all examples in one row. Only attention puts them back in rows."""
+"""Attention within each example of a batch, and batches without padding: the real tokens of all examples in one row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
 
 
 @dataclass(frozen=True)
-class Packing:
-    """Where the `T` real tokens of a padded batch `[B, L]` stand: `places`, int64 `[T]`, into the flattened batch."""
+class Layout:
+    """A padded batch as attention sees it: `mask`, bool `[B, L]`, True for real tokens, which come first in a row.
+
+    Whether a token sees those after it, each layer's `is_causal` says. `maps`: where attention maps go, if somebody
+    watches.
+    """
 
     mask: Tensor
-    places: Tensor
+    maps: list[Tensor] | None = None
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None
+    ) -> Tensor:
+        """Attention within each example: queries `[B, heads, L, D]`, keys and values the same or of fewer heads, which
+        groups of queries share → `[B, L, heads, D]`.
+        """
+        causal = is_causal(module)
+        if self.maps is not None:
+            weights = dropped(self._weights(query, key, scaling, causal), dropout)
+            self.maps.append(weights)
+            return (weights @ _repeated(value, query)).transpose(1, 2)
+        needless = causal or bool(self.mask.all())  # padding comes last: no real token sees it under a causal mask
+        if not needless:  # kernels that share keys take no mask
+            key, value = _repeated(key, query), _repeated(value, query)
+        found = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if needless else self.mask[:, None, None],
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=scaling,
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        return found.transpose(1, 2)
+
+    def _weights(self, query: Tensor, key: Tensor, scaling: float | None, causal: bool) -> Tensor:
+        scores = query @ _repeated(key, query).transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
+        seen = self.mask[:, None, None]
+        if causal:
+            seen = seen & torch.ones(scores.shape[-2:], dtype=torch.bool, device=seen.device).tril()
+        precise = torch.promote_types(query.dtype, torch.float32)
+        return scores.masked_fill(~seen, float("-inf")).softmax(-1, dtype=precise).to(query.dtype)
+
+
+@dataclass(frozen=True)
+class Packing(Layout):
+    """The `T` real tokens of a padded batch in one row: `places`, int64 `[T]`, are theirs in the flattened batch."""
+
+    places: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     @classmethod
     def of(cls, attention_mask: Tensor) -> Packing:
         """Of a mask `[B, L]` that is 1 for real tokens."""
         mask = attention_mask.bool()
-        return cls(mask, mask.flatten().nonzero().squeeze(1))
+        return cls(mask, places=mask.flatten().nonzero().squeeze(1))
 
     @property
     def positions(self) -> Tensor:
@@ -38,21 +85,22 @@ class Packing:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None
     ) -> Tensor:
-        """Attention within each example: `[1, heads, T, D]` three times → `[1, T, heads, D]`."""
-        causal: bool = getattr(module, "is_causal", False)  # padding comes last: no real token sees it
-        needless = causal or len(self.places) == self.mask.numel()
-        found = scaled_dot_product_attention(
-            self._rows(query),
-            self._rows(key),
-            self._rows(value),
-            attn_mask=None if needless else self.mask[:, None, None],
-            dropout_p=dropout,
-            is_causal=causal,
-            scale=scaling,
-        )
-        return self.pack(found.transpose(1, 2)).unsqueeze(0)
+        """The same of packed queries, keys and values `[1, heads, T, D]` → `[1, T, heads, D]`."""
+        query, key, value = (self._rows(x) for x in (query, key, value))
+        return self.pack(super().attend(module, query, key, value, dropout, scaling)).unsqueeze(0)
 
     def _rows(self, x: Tensor) -> Tensor:
         """`[1, heads, T, D]` → `[B, heads, L, D]`."""
         _, heads, _, width = x.shape
         return self.unpack(x[0].transpose(0, 1).flatten(1)).view(*self.mask.shape, heads, width).transpose(1, 2)
+
+
+def is_causal(module: nn.Module) -> bool:
+    """Whether a token of an attention layer of transformers sees none of those after it."""
+    return bool(getattr(module, "is_causal", False))
+
+
+def _repeated(shared: Tensor, query: Tensor) -> Tensor:
+    """Keys or values, one for each head of the queries."""
+    num = query.shape[1] // shared.shape[1]
+    return shared if num == 1 else shared.repeat_interleave(num, dim=1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from cl.models.backbone import Backbone
+from cl.models.backbone.encoder import trying
 from cl.types import UserError
 
 SHORTEST = 3  # tokens that every backbone takes: one that does not is refused when it is loaded
@@ -37,7 +36,7 @@ def sees_padding(backbone: Backbone, length: int) -> bool:
     mask, width = torch.ones_like(ids), length - ids.shape[1]
     if not ids.numel() or backbone.first_position is not None:  # packed: no layer sees padding
         return False
-    with _trying(backbone):
+    with trying(backbone):
         alone = backbone(ids, mask)
         padded = backbone(pad(ids, (0, width), value=_padding(backbone)), pad(mask, (0, width)))
     difference = (padded[:, : ids.shape[1]] - alone).abs().max() / alone.abs().max()
@@ -46,7 +45,7 @@ def sees_padding(backbone: Backbone, length: int) -> bool:
 
 def _takes(backbone: Backbone, length: int) -> bool:
     ids = _tokens(backbone, length)
-    with _trying(backbone):
+    with trying(backbone):
         try:
             backbone(ids, torch.ones_like(ids))
         except TOO_LONG as error:
@@ -69,15 +68,3 @@ def _tokens(backbone: Backbone, length: int) -> Tensor:
     others: int = max(1, backbone.model.config.vocab_size - 1)
     after = torch.arange(length)[None] % min(others, 7)
     return (_padding(backbone) + 1 + after) % (others + 1)
-
-
-@contextmanager
-def _trying(backbone: Backbone) -> Iterator[None]:
-    """In eval mode, without gradients, and no number drawn from the generators of a run."""
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        backbone.train(was_training)

@@ -49,10 +49,10 @@ def _refuse_used(folder: Path) -> None:
 
 def _head(found: Restored, experience: Experience) -> backbone.Head:
     """The rows of the classes that may be predicted."""
-    head = found.network_for(experience).head(experience.kind).cpu()
+    network = found.network_for(experience)
+    head = network.head(experience.kind).cpu()
     places, names = found.candidates(experience)
     scale = getattr(head, "scale", None)
     bias = None if head.bias is None else head.bias[places]
-    pooling = found.cell.config.network.pooling
     types = found.takes_pairs and found.encoder.types
-    return backbone.Head(experience.kind, pooling, head.weight[places], bias, scale, tuple(names), types)
+    return backbone.Head(experience.kind, network.pooling, head.weight[places], bias, scale, tuple(names), types)

@@ -20,8 +20,12 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
     """
     if config.backbone == "scratch":
         tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
-        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout), tokenizer
-    loaded, tokenizer = backbone.load(config.backbone, config.dropout, config.trust_remote_code)
+        return backbone.scratch(
+            config.scratch, tokenizer, config.max_length, config.dropout, config.attention
+        ), tokenizer
+    loaded, tokenizer = backbone.load(
+        config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype
+    )
     if (longest := longest_input(loaded, config.max_length)) < config.max_length:
         raise UserError(
             f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most: lower it"
@@ -34,8 +38,14 @@ def fresh_backbone(config: NetworkConfig, prepared: backbone.Backbone, tokenizer
     generator).
     """
     if config.backbone == "scratch":
-        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout, prepared.facts)
-    return copy.deepcopy(prepared)
+        own = backbone.scratch(
+            config.scratch, tokenizer, config.max_length, config.dropout, config.attention, prepared.facts
+        )
+    else:
+        own = copy.deepcopy(prepared)
+    if config.gradient_checkpointing:
+        own.checkpoint_gradients()
+    return own
 
 
 def _training_words(stream: Iterable[Experience]) -> Counter[str]:

@@ -85,7 +85,7 @@ def encoder_for(config: NetworkConfig, loaded: Backbone, tokenizer: Any, cache: 
     """What makes tokens of texts for a network, with a folder to keep them in or none."""
     word = config.word
     if word == "auto":
-        word = "last" if getattr(loaded, "is_causal", False) else "first"
+        word = "last" if loaded.is_causal else "first"
     return Encoder(tokenizer, config.max_length, cache, config.overflow, loaded.takes_types, word)
 
 

@@ -138,7 +138,9 @@ def _backbone(cell: Cell) -> tuple[backbone.Backbone, Any]:
     config = cell.config.network
     if config.backbone == "scratch":
         tokenizer = read_tokenizer(cell.folder)
-        return backbone.scratch(config.scratch, tokenizer, config.max_length, config.dropout), tokenizer
+        return backbone.scratch(
+            config.scratch, tokenizer, config.max_length, config.dropout, config.attention
+        ), tokenizer
     return build_backbone(_placed(config, cell), [])
 
 

@@ -129,7 +129,7 @@ class Learner(LightningModule):
         """Takes up where a learner with that state stood."""
         for experience in self.evaluator.experiences[: state["experience"] + 1]:
             self.begin(experience)  # the structure grows as it did, then the values are taken over
-        self.network.to(next(iter(state["network"].values())).dtype)  # that of a `…-true` precision
+        self.network.take_dtype(state["network"])
         if other := [name for name in base_names(self.network) if self._loaded[name] != state["base"].get(name)]:
             raise UserError(
                 f"the weights of the backbone that do not train ({other[0]}, …) are others than those that the run "

@@ -9,11 +9,15 @@ import pytest
 import torch
 import transformers as hf
 from torch import Tensor, nn
+from transformers import masking_utils
 
-from cl.models.backbone import Backbone, encoder
+from cl.models.backbone import Backbone, attention, encoder
+from cl.models.options import Attention
 from cl.runs.prepare import prepare
 from cl.testing.tiny import configured
+from cl.types import UserError
 
+SHARED = {"num_key_value_heads": 2}  # grouped-query attention
 SIZE: dict[str, Any] = {
     "vocab_size": 100,
     "hidden_size": 32,
@@ -30,6 +34,9 @@ PACK: dict[str, Callable[[], Any]] = {
     ),
     "albert": lambda: hf.AlbertModel(hf.AlbertConfig(**SIZE, embedding_size=16)),
     "electra": lambda: hf.ElectraModel(hf.ElectraConfig(**SIZE, embedding_size=32)),
+    "llama": lambda: hf.LlamaModel(hf.LlamaConfig(**SIZE, **SHARED)),
+    "qwen2": lambda: hf.Qwen2Model(hf.Qwen2Config(**SIZE, **SHARED)),
+    "qwen3": lambda: hf.Qwen3Model(hf.Qwen3Config(**SIZE, **SHARED, head_dim=8)),
     "gpt2": lambda: hf.GPT2Model(hf.GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, n_positions=64)),
 }
 CANNOT: dict[str, Callable[[], Any]] = {
@@ -37,15 +44,14 @@ CANNOT: dict[str, Callable[[], Any]] = {
     "a window": lambda: hf.ModernBertModel(
         hf.ModernBertConfig(**SIZE, pad_token_id=0, cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2)
     ),
-    "heads that share keys": lambda: hf.Qwen2Model(hf.Qwen2Config(**SIZE, num_key_value_heads=2)),
 }
 MASK = (torch.arange(9) < torch.tensor([[4], [9], [1], [6]])).long()
 IDS = torch.randint(5, 100, MASK.shape, generator=torch.Generator().manual_seed(0))
 
 
-def built(make: Callable[[], Any]) -> Backbone:
+def built(make: Callable[[], Any], attention: Attention = "auto") -> Backbone:
     torch.manual_seed(0)
-    return Backbone(make()).double().eval()
+    return Backbone(make(), attention=attention).double().eval()
 
 
 def pass_of(network: Backbone) -> tuple[Tensor, list[Tensor]]:
@@ -64,6 +70,87 @@ def test_packed_and_padded_are_the_same(make: Callable[[], Any]) -> None:
         of_padded, gradients_of_padded = pass_of(network)
     torch.testing.assert_close(hidden, of_padded, rtol=0, atol=1e-12)
     torch.testing.assert_close(gradients, gradients_of_padded, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional", 1])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+def test_packed_and_padded_are_the_same_in_another_direction(family: str, attention: Attention) -> None:
+    network = built(PACK[family], attention)
+    hidden, gradients = pass_of(network)
+    with network.padded():
+        of_padded, gradients_of_padded = pass_of(network)
+    torch.testing.assert_close(hidden, of_padded, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradients, gradients_of_padded, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+def test_a_decoder_without_its_causal_mask_is_what_transformers_makes_of_it(family: str) -> None:
+    ours, theirs = built(PACK[family], "bidirectional"), PACK[family]().double().eval()
+    theirs.load_state_dict(ours.model.state_dict())
+    theirs.config.is_causal = False
+    theirs.set_attn_implementation("eager")  # sdpa asks each module too
+    expected = theirs(input_ids=IDS * MASK, attention_mask=MASK).last_hidden_state
+    torch.testing.assert_close(ours(IDS * MASK, MASK)[MASK.bool()], expected[MASK.bool()], rtol=0, atol=1e-6)
+    assert not ours.is_causal
+    assert built(PACK[family]).is_causal
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional", 1, 0])
+def test_a_token_sees_what_it_shall(attention: Attention) -> None:
+    network, mask = built(PACK["llama"], attention), torch.ones_like(IDS)
+    other = IDS.clone()
+    other[:, -1] = (IDS[:, -1] + 1) % 100
+    sees_later = not torch.equal(network(IDS, mask)[:, 0], network(other, mask)[:, 0])
+    assert sees_later == (attention != "causal")
+    network.watch()
+    network(IDS, mask)
+    above = [bool(maps.triu(1).any()) for maps in network.unwatch()]
+    assert (
+        above == {"causal": [False, False], "bidirectional": [True, True], 1: [False, True], 0: [True, True]}[attention]
+    )
+
+
+def test_a_layer_that_is_not_there_and_attention_that_is_fixed_are_refused() -> None:
+    with pytest.raises(UserError, match=r"network.attention is 2: .* is one of 0 to 1"):
+        built(PACK["llama"], 2)
+    with pytest.raises(UserError, match=r"network.attention is bidirectional: a ModernBertModel has attention of its"):
+        built(CANNOT["a window"], "bidirectional")
+
+
+def test_no_attention_of_a_packed_row_is_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else transformers builds a mask [T, T] for a packed row of T tokens."""
+    network, sizes = built(PACK["llama"]), []
+    ours = attention.Layout.attend
+
+    def watched(self: attention.Layout, *args: Any) -> Tensor:
+        sizes.append(args[1].shape)
+        return ours(self, *args)
+
+    monkeypatch.setattr(masking_utils, "sdpa_mask", None)  # nothing may build one
+    monkeypatch.setattr(attention.Layout, "attend", watched)
+    network(IDS, MASK)
+    assert {shape[-2] for shape in sizes} == {MASK.shape[1]}
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2"])
+def test_the_maps_that_are_watched_are_those_of_transformers(family: str) -> None:
+    network, theirs = built(PACK[family]), PACK[family]().double().eval()
+    theirs.load_state_dict(network.model.state_dict())
+    theirs.set_attn_implementation("eager")
+    network.watch()
+    hidden = network(IDS * MASK, MASK)
+    expected = theirs(input_ids=IDS * MASK, attention_mask=MASK, output_attentions=True)
+    real = MASK.bool()
+    for ours, of_theirs in zip(network.unwatch(), expected.attentions, strict=True):
+        torch.testing.assert_close(ours.transpose(1, 2)[real], of_theirs.transpose(1, 2)[real], rtol=0, atol=1e-7)
+    torch.testing.assert_close(hidden[real], expected.last_hidden_state[real], rtol=0, atol=1e-6)
+
+
+def test_what_no_hidden_state_depends_on_is_found_without_a_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.autograd, "grad", None)
+    monkeypatch.setattr(torch.autograd, "backward", None)
+    network = Backbone(hf.BertModel(hf.BertConfig(**SIZE)))
+    assert network.facts.unused == {"pooler.dense.weight", "pooler.dense.bias"}
 
 
 @pytest.mark.parametrize("make", CANNOT.values(), ids=CANNOT)

@@ -96,7 +96,7 @@ def test_a_run_says_that_scores_depend_on_batches(tmp_path: Path) -> None:
     assert not any("sees padding" in w for w in prepare(config, stream).warnings)
 
 
-def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_backbone_for_texts_is_refused(tmp_path: Path) -> None:
     size = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    with pytest.raises(UserError, match="a T5Model, is no encoder of single texts"):
+    with pytest.raises(UserError, match="a T5Model, is no backbone for single texts"):
         load(saved(tmp_path, hf.T5Model(hf.T5Config(**size))))

@@ -1,4 +1,4 @@
-"""Our entry among transformers' attentions: passes over the real tokens of a batch alone."""
+"""Our entry among transformers' attentions: within each example of a batch, packed or padded, causal or not."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import AttentionInterface
 
-from cl.models.packing import Packing
+from cl.models.options import Attention
+from cl.models.packing import Layout, Packing, is_causal
+from cl.types import UserError
 
 # What configs call attention that does not reach the whole example, which packing does not know.
 WINDOWS = ("sliding_window", "local_attention", "attention_window")
-PACKED = "packed"  # the name of our attention, which is sdpa where a batch is not packed
+# The name of our attention. There is no mask of this name: transformers builds none, of [T, T] or other, and each layer
+# is told which tokens belong to which example.
+OURS = "by_example"
 
 
 def first_position(model: Any) -> int | None:
-    """The number of an example's first position, and the model ready to pack; None where it cannot.
+    """The number of an example's first position, and the model set to our attention; None where it cannot be.
 
-    Found by a try: packed and padded, two examples must come out the same.
+    Found by a try: in our attention, two examples must come out as in the model's own.
     """
-    config, fast = model.config, model.config._attn_implementation
-    if fast != "sdpa" or any(getattr(config, name, None) for name in WINDOWS):
+    config, own = model.config, model.config._attn_implementation
+    if own != "sdpa" or any(getattr(config, name, None) for name in WINDOWS):
         return None
     ids = torch.tensor([[5, 6, 7], [8, 9, 0]]) % config.vocab_size
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
@@ -32,7 +34,7 @@ def first_position(model: Any) -> int | None:
     found = None
     with torch.no_grad():
         padded = model(input_ids=ids, attention_mask=mask).last_hidden_state * mask.unsqueeze(-1)
-        model.set_attn_implementation(PACKED)
+        model.set_attn_implementation(OURS)
         for first in (0, 1 + (config.pad_token_id or 0)):  # RoBERTa counts on from its padding token
             try:
                 hidden = packed_pass(model, packing, ids, first)
@@ -43,7 +45,7 @@ def first_position(model: Any) -> int | None:
                 break
     model.train(was_training)
     if found is None:
-        model.set_attn_implementation(fast)
+        model.set_attn_implementation(own)
     return found
 
 
@@ -51,17 +53,36 @@ def packed_pass(model: Any, packing: Packing, input_ids: Tensor, first: int, typ
     """Hidden states `[B, L, H]`, 0 for padding, of a pass over the real tokens alone; `types`: token types `[B, L]`."""
     ids, positions = packing.pack(input_ids).unsqueeze(0), (packing.positions + first).unsqueeze(0)
     options = {} if types is None else {"token_type_ids": packing.pack(types).unsqueeze(0)}
-    hidden: Tensor = model(input_ids=ids, position_ids=positions, packing=packing, **options).last_hidden_state
+    hidden: Tensor = model(input_ids=ids, position_ids=positions, layout=packing, **options).last_hidden_state
     return packing.unpack(hidden[0])
 
 
-def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+def set_direction(model: Any, attention: Attention) -> None:
+    """Lets each layer of a model in our attention see the tokens before alone, or all; an integer: all from that layer
+    on. Raises `UserError` where the model has no such layer.
+    """
+    layers = [module for module in model.modules() if hasattr(module, "is_causal")]
+    if not isinstance(attention, int):
+        for layer in layers:
+            layer.is_causal = attention == "causal"
+        return
+    num_layers = model.config.num_hidden_layers
+    if not 0 <= attention < num_layers or len(layers) != num_layers:
+        raise UserError(
+            f"network.attention is {attention}: the first layer that sees all tokens is one of 0 to {num_layers - 1}"
+        )
+    for number, layer in enumerate(layers):
+        layer.is_causal = number < attention
+
+
+def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: object, **options: Any) -> Any:
     """Our entry among transformers' attentions."""
-    packing: Packing | None = options.pop("packing", None)
-    if packing is None:
-        return sdpa_attention_forward(module, query, key, value, mask, **options)
-    return packing.attend(module, query, key, value, options.get("dropout", 0.0), options.get("scaling")), None
+    layout: Layout | None = options.get("layout")
+    if layout is None:
+        raise TypeError(f"{type(module).__name__} does not hand our arguments on to its attention")
+    return layout.attend(module, query, key, value, options.get("dropout", 0.0), options.get("scaling")), None
 
 
-AttentionInterface.register(PACKED, _attend)
-AttentionMaskInterface.register(PACKED, sdpa_mask)
+AttentionInterface.register(OURS, _attend)
+
+__all__ = ["OURS", "first_position", "is_causal", "packed_pass", "set_direction"]

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 class Classifier(PreTrainedModel):
     """`input_ids` and `attention_mask` `[B, L]` → `logits`: `[B, C]` of texts, `[B, L, C]` of tokens.
 
-    `config.classifier` says what it is: `kind` (sequence or token), `pooling` of a text's tokens (mean or first),
+    `config.classifier` says what it is: `kind` (sequence or token), `pooling` of a text's tokens (mean, first or last),
     `head` (linear; or cosine, a scale times the cosine of feature and class), and `types`, whether it has learnt pairs
     of texts with token types. The tag of a word is that of its first token.
     """
@@ -49,6 +49,10 @@ class Classifier(PreTrainedModel):
             return TokenClassifierOutput(logits=self._logits(hidden))
         if self.config.classifier["pooling"] == "first":
             return SequenceClassifierOutput(logits=self._logits(hidden[:, 0]))
+        if self.config.classifier["pooling"] == "last":
+            places = torch.arange(mask.shape[1], device=mask.device)
+            last = (places * mask).argmax(1)
+            return SequenceClassifierOutput(logits=self._logits(hidden[torch.arange(len(hidden)), last]))
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         return SequenceClassifierOutput(logits=self._logits((hidden * weights).sum(1) / weights.sum(1)))
 

@@ -1,8 +1,8 @@
-"""The encoder: a model of transformers with what plugins may ask of it."""
+"""The backbone: a model of transformers with what plugins may ask of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any, NamedTuple
@@ -10,41 +10,66 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cl.models.backbone.attention import PACKED, first_position, packed_pass
-from cl.models.packing import Packing
+from cl.models.backbone.attention import OURS, first_position, packed_pass, set_direction
+from cl.models.options import Attention
+from cl.models.packing import Layout, Packing
+from cl.types import UserError
 
 
 class Facts(NamedTuple):
     """What is found out about a model by trying it, once a run: `unused`, the names of parameters that no hidden state
-    depends on; `first_position`, the number of an example's first position, None where batches cannot be packed.
+    depends on; `first_position`, the number of an example's first position, None where batches cannot be packed;
+    `is_causal`, whether the hidden state of a token ignores the tokens after it.
     """
 
     unused: frozenset[str]
     first_position: int | None
+    is_causal: bool
 
 
 class Backbone(nn.Module):
-    """An encoder: `input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`. Of pairs of texts it may also
-    take token `types` `[B, L]` (see `takes_types`).
+    """`input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`. Of pairs of texts it may also take token
+    `types` `[B, L]` (see `takes_types`).
 
     Where it can (`first_position` is not None) its layers see no padding, and hidden states are 0 there. Parameters
     that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a gradient in every
-    step. Its attention maps can be watched.
+    step. Its attention maps can be watched. `attention`: whether a token sees those after it, where that shall be
+    otherwise than the model is made.
     """
 
-    def __init__(self, model: Any, facts: Facts | None = None) -> None:
+    def __init__(self, model: Any, facts: Facts | None = None, attention: Attention = "auto") -> None:
         super().__init__()
         self.model = model.train()  # a pretrained one comes in eval mode, without dropout
+        model.config.use_cache = False  # of keys and values, for generating text
         self.hidden: int = model.config.hidden_size
         self.attentions: tuple[Tensor, ...] | None = None
-        self.facts = facts or Facts(unused_parameters(model), first_position(model))
+        self._padded = False
+        self.first_position = first_position(model) if facts is None else facts.first_position
+        if self.first_position is not None:
+            model.set_attn_implementation(OURS)
+        if attention != "auto":
+            if self.first_position is None:
+                raise UserError(
+                    f"network.attention is {attention}: a {type(model).__name__} has attention of its own, which "
+                    "cannot be changed. Set network.attention=auto, or use another backbone"
+                )
+            set_direction(model, attention)
+        self.facts = facts or Facts(unused_parameters(self), self.first_position, _ignores_later_tokens(self))
+        self._own_attention: str = model.config._attn_implementation
         for name in self.facts.unused:
             model.get_parameter(name).requires_grad_(False)
-        self.first_position = self.facts.first_position
-        if self.first_position is not None:
-            model.set_attn_implementation(PACKED)
-        self._padded = False
-        self.fast: str = model.config._attn_implementation
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the hidden state of a token ignores the tokens after it."""
+        return self.facts.is_causal
+
+    def checkpoint_gradients(self) -> None:
+        """Keeps only the inputs of layers for the backward pass. Raises `UserError` where the model cannot."""
+        try:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise UserError(f"network.gradient_checkpointing: {error}") from error
 
     @property
     def max_positions(self) -> int | None:
@@ -66,17 +91,29 @@ class Backbone(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None = None) -> Tensor:
-        if self.first_position is not None and not self._padded and self.attentions is None:
+        if self.first_position is None:
+            return self._own_pass(input_ids, attention_mask, types)
+        if not self._padded and self.attentions is None:
             return packed_pass(self.model, Packing.of(attention_mask), input_ids, self.first_position, types)
-        watched = self.attentions is not None
-        options: dict[str, Any] = {"output_attentions": True} if watched else {}
-        if types is not None:
-            options["token_type_ids"] = types
-        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **options)
+        layout = Layout(attention_mask.bool(), None if self.attentions is None else [])
+        output = self._call(input_ids, attention_mask, types, layout=layout)
+        if layout.maps is not None:
+            self.attentions = tuple(layout.maps)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _own_pass(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None) -> Tensor:
+        """A pass in the model's own attention, over padding and all."""
+        watched = {} if self.attentions is None else {"output_attentions": True}
+        output = self._call(input_ids, attention_mask, types, **watched)
         if watched:
             self.attentions = output.attentions
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def _call(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None, **options: Any) -> Any:
+        of_types = {} if types is None else {"token_type_ids": types}
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, **of_types, **options)
 
     @contextmanager
     def padded(self) -> Iterator[None]:
@@ -98,25 +135,59 @@ class Backbone(nn.Module):
             handle.remove()
 
     def watch(self) -> None:
-        """Keeps the attention maps of the newest pass. Attention is eager and padded meanwhile: slower, and
-        `layers · B · heads · L²` numbers in memory.
+        """Keeps the attention maps of the newest pass. Attention is padded and without fused kernels meanwhile:
+        slower, and `layers · B · heads · L²` numbers in memory.
         """
-        self.model.set_attn_implementation("eager")
+        if any(getattr(layer, "gradient_checkpointing", False) for layer in self.model.modules()):
+            raise UserError(
+                "network.gradient_checkpointing computes layers twice, and attention maps of the first time have no "
+                "gradient: a plugin that compares attention maps needs network.gradient_checkpointing=false"
+            )
+        if self.first_position is None:
+            self.model.set_attn_implementation("eager")
         self.attentions = ()
 
     def unwatch(self) -> tuple[Tensor, ...]:
         """The maps of the newest pass since `watch`, `[B, heads, L, L]` a layer, as dropout left them."""
         maps, self.attentions = self.attentions or (), None
-        self.model.set_attn_implementation(self.fast)
+        if self.first_position is None:
+            self.model.set_attn_implementation(self._own_attention)
         return maps
 
 
-def unused_parameters(model: nn.Module) -> frozenset[str]:
-    """The names of parameters that the last hidden state does not depend on, found by one backward pass."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    ids = torch.tensor([[1, 2, 3]])
-    hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-    gradients: Sequence[Tensor | None] = torch.autograd.grad(
-        hidden.float().sum(), list(parameters.values()), allow_unused=True
-    )
-    return frozenset(name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None)
+def unused_parameters(backbone: Backbone) -> frozenset[str]:
+    """The names of those of the model's trainable parameters that the last hidden state does not depend on.
+
+    They are those that the graph of a pass does not lead to: no backward pass, no memory for gradients.
+    """
+    ids = torch.tensor([[1, 2, 3]], device=next(backbone.parameters()).device)
+    with trying(backbone), torch.enable_grad():
+        waiting = [backbone(ids, torch.ones_like(ids)).grad_fn]
+    found, seen = set(), set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found.add(id(getattr(node, "variable", None)))
+        waiting += [following for following, _ in node.next_functions]
+    return frozenset(name for name, p in backbone.model.named_parameters() if p.requires_grad and id(p) not in found)
+
+
+def _ignores_later_tokens(backbone: Backbone) -> bool:
+    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=next(backbone.parameters()).device)
+    with trying(backbone):
+        one, other = backbone(ids % backbone.model.config.vocab_size, torch.ones_like(ids))[:, :2]
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@contextmanager
+def trying(backbone: Backbone) -> Iterator[None]:
+    """In eval mode, without gradients, and no number drawn from the generators of a run."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        backbone.train(was_training)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging
 
 from cl.models.backbone.encoder import Backbone
+from cl.models.options import Attention, Precision
 from cl.types import UserError
 
-disable_progress_bar()  # type: ignore[no-untyped-call]  # also where nobody watches
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # also where nobody watches
 # What the configs of encoder families call their dropout rates.
 DROPOUTS = (
     "hidden_dropout_prob",
@@ -26,10 +29,16 @@ DROPOUTS = (
 )
 
 
-def load(name: str, dropout: float | None = None, trust_remote_code: bool = False) -> tuple[Backbone, Any]:
-    """The encoder and fast tokenizer of a hub id or a local folder.
+def load(
+    name: str,
+    dropout: float | None = None,
+    trust_remote_code: bool = False,
+    attention: Attention = "auto",
+    dtype: Precision = "float32",
+) -> tuple[Backbone, Any]:
+    """The backbone and fast tokenizer of a hub id or a local folder, loaded once, in the precision asked for.
 
-    `dropout` replaces every dropout rate of its config; None keeps them.
+    `dropout` replaces every dropout rate of its config; None keeps them. `attention`: see `Backbone`.
     """
     options = {"trust_remote_code": trust_remote_code}
     try:
@@ -39,9 +48,10 @@ def load(name: str, dropout: float | None = None, trust_remote_code: bool = Fals
                 if isinstance(getattr(config, key, None), float | int):
                     setattr(config, key, dropout)
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
-        model, loading = AutoModel.from_pretrained(
-            name, config=config, dtype=torch.float32, output_loading_info=True, **options
-        )
+        with _silent():  # that an encoder has no head for generating text is no news; what is missing is told below
+            model, loading = AutoModel.from_pretrained(
+                name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         place = (
             f"the folder {name}" if os.path.isdir(name) else f"{name!r} (no such folder here, so taken for a hub id)"
@@ -54,10 +64,10 @@ def load(name: str, dropout: float | None = None, trust_remote_code: bool = Fals
     if not tokenizer.is_fast:
         raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
     try:
-        backbone = Backbone(model)
+        backbone = Backbone(model, attention=attention)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"network.backbone: {name}, a {type(model).__name__}, is no encoder of single texts: it gives no hidden "
+            f"network.backbone: {name}, a {type(model).__name__}, is no backbone for single texts: it gives no hidden "
             f"states for token ids and their mask ({_first_line(error)}). Use another backbone"
         ) from error
     parameters = dict(model.named_parameters())
@@ -68,6 +78,17 @@ def load(name: str, dropout: float | None = None, trust_remote_code: bool = Fals
             f"{sorted(missing)[0]}: they would be random. Name a folder with all of them, or correct its config.json"
         )
     return backbone, tokenizer
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No report of transformers' about weights that a file has and a model has not, or the other way round."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _first_line(error: Exception) -> str:

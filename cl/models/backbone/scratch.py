@@ -10,13 +10,18 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from cl.models.backbone.encoder import Backbone, Facts
-from cl.models.options import Scratch
+from cl.models.options import Attention, Scratch
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 def scratch(
-    size: Scratch, tokenizer: Any, max_length: int, dropout: float | None = None, facts: Facts | None = None
+    size: Scratch,
+    tokenizer: Any,
+    max_length: int,
+    dropout: float | None = None,
+    attention: Attention = "auto",
+    facts: Facts | None = None,
 ) -> Backbone:
     """A small BERT with random weights (torch's global generator) for the words of a tokenizer."""
     config = BertConfig(
@@ -30,7 +35,7 @@ def scratch(
         attention_probs_dropout_prob=0.1 if dropout is None else dropout,
         pad_token_id=0,
     )
-    return Backbone(BertModel(config, add_pooling_layer=False), facts)
+    return Backbone(BertModel(config, add_pooling_layer=False), facts, attention)
 
 
 def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
