@@ -148,31 +148,30 @@ class Encoder:
     def _sentence(self, words: Sequence[str], parts: list[str], encoding: Any) -> _Text:
         """`parts`: the words with the spaces before them; `encoding`: of the running text that they make."""
         owners = owners_of(encoding, parts)
-        if word_by_word := owners is None:
+        if word_by_word := owners is None:  # each word has tokens of its own then
             encoding = self.tokenizer.backend_tokenizer.encode(parts, is_pretokenized=True)
             owners = encoding.word_ids
         ids, special = encoding.ids, encoding.special_tokens_mask
         for word in sorted(set(range(len(words))).difference(owners), reverse=True):
-            unknown, after = self._unknown(words[word])
-            place = place_for(word, owners, len(ids) - after)
-            ids.insert(place, unknown)
+            place = place_for(word, owners, len(ids) - self._num_after(words[word]))
+            ids.insert(place, self.tokenizer.unk_token_id)
             special.insert(place, 0)
             owners.insert(place, word)
         return _Text(ids, positions_of(owners, len(words), self.word == "last"), special, word_by_word)
 
-    def _call(self, texts: Sequence[Any], **options: Any) -> Sequence[Any]:
-        encodings: Sequence[Any] = self.tokenizer(list(texts), verbose=False, **options).encodings
+    def _call(self, texts: Sequence[str]) -> Sequence[Any]:
+        encodings: Sequence[Any] = self.tokenizer(list(texts), verbose=False).encodings
         return encodings
 
-    def _unknown(self, word: str) -> tuple[int, int]:
-        """The unknown token, which stands for a word without a token; how many special ones end a text."""
+    def _num_after(self, word: str) -> int:
+        """How many special tokens end a text, if the unknown token can stand for this word, which has none."""
         if self.tokenizer.unk_token is None:
             raise UserError(
                 f"the token {word!r} has no sub-token in this vocabulary, which has no unknown token either: "
                 "remove it from the data or use another backbone"
             )
         (alone,) = self._call([self.tokenizer.unk_token])
-        return self.tokenizer.unk_token_id, _around(alone.special_tokens_mask)[1]
+        return _around(alone.special_tokens_mask)[1]
 
     def _num_unknown(self, text: _Text) -> int:
         before, after = _around(text.special)
