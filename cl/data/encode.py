@@ -152,7 +152,7 @@ class Encoder:
             encoding = self.tokenizer.backend_tokenizer.encode(parts, is_pretokenized=True)
             owners = encoding.word_ids
         ids, special = encoding.ids, encoding.special_tokens_mask
-        for word in sorted(set(range(len(words))).difference(owners), reverse=True):
+        for word in set(range(len(words))).difference(owners):
             place = place_for(word, owners, len(ids) - self._num_after(words[word]))
             ids.insert(place, self.tokenizer.unk_token_id)
             special.insert(place, 0)
