@@ -49,8 +49,10 @@ def byte_level(*before: Any, prefix: bool = False, regex: bool = True, form: Any
     return fast(Tokenizer(models.BPE()), trainer, pre_tokenizers.Sequence(steps), form=form)
 
 
-def metaspace(scheme: str, unigram: bool = False) -> Any:
-    before = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+def metaspace(scheme: str, unigram: bool = False, split: bool = False) -> Any:
+    before: Any = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    if split:
+        before = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), before])
     if unigram:
         options = {"vocab_size": 100, "special_tokens": SPECIAL, "unk_token": "<unk>", "show_progress": False}
         return fast(Tokenizer(models.Unigram()), trainers.UnigramTrainer(**options), before, normalizers.NFKC())
@@ -76,6 +78,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "Metaspace, first": lambda: metaspace("first"),
     "Metaspace, never": lambda: metaspace("never"),
     "Unigram, always": lambda: metaspace("always", unigram=True),
+    "Unigram, always, split at blanks": lambda: metaspace("always", unigram=True, split=True),
     "Unigram, never": lambda: metaspace("never", unigram=True),
 }
 
@@ -102,7 +105,15 @@ def test_a_word_starts_where_running_text_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["WordPiece", "WordLevel", "byte-level, prefix space", "Metaspace, always", "Unigram, always"]
+    "form",
+    [
+        "WordPiece",
+        "WordLevel",
+        "byte-level, prefix space",
+        "Metaspace, always",
+        "Unigram, always",
+        "Unigram, always, split at blanks",
+    ],
 )
 @pytest.mark.parametrize("limit", [7, 64])
 def test_where_words_one_by_one_are_right_nothing_moved(form: str, limit: int) -> None:
