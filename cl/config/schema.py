@@ -112,6 +112,9 @@ class NetworkConfig:
     dtype: Precision = "float32"
     """The precision in which a backbone is loaded, float32 or bfloat16. bfloat16 takes half the memory and is meant for
     weights that do not train: small steps of training are lost in it."""
+    cache_mb: int = 1000
+    """Megabytes, at most, for what layers below all that trains make of the examples of an experience. It is computed
+    once for all epochs, where these layers draw no dropout; the longest examples are left out first. 0: no cache."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of layers for the backward pass and compute the rest anew: much less memory, slower."""
     trust_remote_code: bool = False
@@ -181,6 +184,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "stream.toy.num_test": (1, inf),
     "network.dropout": (0, 1),
     "network.max_length": (3, inf),  # two special tokens and one of the text
+    "network.cache_mb": (0, inf),
     "network.scratch": (1, inf),
     "training.batch_size": (1, inf),
     "training.batch_tokens": (1, inf),

@@ -92,6 +92,8 @@ ALWAYS = {
     # The plan of an experience counts its own epochs and steps: to Lightning it is one long epoch.
     "max_epochs": 1,
 }
+SHARDING = ("fsdp", "deepspeed", "model_parallel", "ModelParallel", "FSDP", "DeepSpeed")
+"""What the names of Lightning's strategies begin with that give each process a part of the weights alone."""
 COUNTS = ("max_epochs", "max_steps", "log_every_n_steps", "accumulate_grad_batches")
 CLOCK = re.compile(r"(\d+):(\d\d):(\d\d):(\d\d)")
 
@@ -149,6 +151,11 @@ def _problem(key: str, value: Any) -> str | None:
         return f": lightning's Trainer has no such argument.{one_of(key, known)}"
     if key in COUNTS and not (type(value) is int and value > 0):
         return f" is {value!r}: give a whole number from 1 up"
+    if key == "strategy" and (value if isinstance(value, str) else type(value).__name__).startswith(SHARDING):
+        return (
+            f" is {value!r}: it deals each weight to several processes, and penalties, projections and teachers need "
+            "it whole. Use ddp; network.adapter on a base in network.dtype=bfloat16 takes little memory in each"
+        )
     return _problem_of_plan(key, value)
 
 

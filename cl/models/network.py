@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from cl.batches import Batch, Output, Outputs
 from cl.models.backbone import Backbone
+from cl.models.frozen import FrozenPart
 from cl.models.options import AskedPooling, Pooling, ReadoutName
 from cl.models.readouts import READOUTS, Readout
 from cl.types import KINDS, Kind, UserError
@@ -19,13 +20,19 @@ class Network(nn.Module):
 
     A sequence's feature is its hidden states pooled over `[L]` (see `pooling_of`); a word's is the hidden state of one
     of its sub-tokens. Every head takes part in every pass, if only with no target, so that
-    each parameter has a gradient on each rank.
+    each parameter has a gradient on each rank. `cache`: bytes for what its frozen part makes of examples.
     """
 
     def __init__(
-        self, backbone: Backbone, pooling: AskedPooling = "auto", dropout: float = 0.1, head: ReadoutName = "linear"
+        self,
+        backbone: Backbone,
+        pooling: AskedPooling = "auto",
+        dropout: float = 0.1,
+        head: ReadoutName = "linear",
+        cache: int = 0,
     ) -> None:
         super().__init__()
+        self.frozen = FrozenPart(cache)
         self.backbone, self.pooling, self.head_type = backbone, pooling_of(pooling, backbone), head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
@@ -74,7 +81,7 @@ class Network(nn.Module):
         return head
 
     def forward(self, batch: Batch) -> Outputs:
-        hidden = self.backbone(batch.input_ids, batch.attention_mask, batch.types)
+        hidden = self.frozen.pass_of(self.backbone, batch)
         return {kind: self._output(kind, batch, hidden) for kind in KINDS if kind in self.heads}
 
     def _output(self, kind: Kind, batch: Batch, hidden: Tensor) -> Output:

@@ -26,7 +26,8 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
     torch.manual_seed(derive_seed(seed, "network"))
     own = fresh_backbone(config.network, prepared.backbone, prepared.tokenizer)
     dropout = 0.1 if config.network.dropout is None else config.network.dropout
-    network = Network(own, config.network.pooling, dropout, config.network.head)
+    cache = config.network.cache_mb * 1_000_000
+    network = Network(own, config.network.pooling, dropout, config.network.head, cache)
     return Learner(
         network,
         build_strategy(config.strategies[strategy], strategy),

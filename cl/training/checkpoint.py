@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from cl.config.schema import Keep
@@ -35,32 +34,31 @@ def save(folder: Path, num_learnt: int, num_steps: int, state: dict[str, Any], k
     folder.mkdir(parents=True, exist_ok=True)
     import torch  # not above: `cl status` looks at checkpoints without loading any
 
-    memory = io.BytesIO()
-    torch.save(state, memory)
-    content = memory.getbuffer()
-    path = folder / f"e{num_learnt:04d}-s{num_steps:08d}-{_digest(content)}.pt"
     temporary = folder / "writing.tmp"
+    written: _Written | None = None
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            written = _Written(file)
+            torch.save(state, written)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        cause = error if written is None or written.error is None else written.error
+        if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        free = shutil.disk_usage(folder).free
         raise NoSpace(
-            f"{folder}: a checkpoint needs {len(content) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free; the one "
-            "before is whole. Make room, then resume"
+            f"{folder}: a checkpoint needs about {_num_bytes(state) / 1e6:.1f} MB, and "
+            f"{shutil.disk_usage(folder).free / 1e6:.1f} MB are free; the one before is whole. Make room, then resume"
         ) from error
+    path = folder / f"e{num_learnt:04d}-s{num_steps:08d}-{written.digest}.pt"
     os.replace(temporary, path)
     _sync(folder)
     kept, ends = 1, _ends(folder) if keep == "all" else ()
     for old in reversed(_files(folder)):
         if old == path or old in ends:
             continue
-        if kept < KEPT and _whole(old) is not None:
+        if kept < KEPT and _whole(old):
             kept += 1
         else:
             old.unlink()
@@ -81,9 +79,8 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     import torch
 
     for path in reversed(_files(folder)):
-        content = _whole(path)
-        if content is not None:
-            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if _whole(path):
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
         log.warning("%s is damaged: going on from the checkpoint before it", path)
     return None
@@ -107,10 +104,10 @@ def _ends(folder: Path) -> list[Path]:
     return [path for learnt, path in first.items() if learnt != "e0000"]
 
 
-def _whole(path: Path) -> bytes | None:
-    """The content of a file, None if it is damaged."""
-    content = path.read_bytes()
-    return content if path.stem.split("-")[-1] == _digest(content) else None
+def _whole(path: Path) -> bool:
+    """Whether a file is as it was written."""
+    with path.open("rb") as file:
+        return path.stem.split("-")[-1] == _short(hashlib.file_digest(file, "sha256"))
 
 
 def _sync(folder: Path) -> None:
@@ -122,5 +119,37 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _digest(content: bytes | memoryview) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+class _Written:
+    """A file that is being written, and the digest of what has been: a checkpoint is never in memory as a whole."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+        self.error: OSError | None = None  # torch hides it behind one of its own
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Writes, and hashes what it writes."""
+        self._hash.update(content)
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """As of a file."""
+        self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        """Of all that was written."""
+        return _short(self._hash)
+
+
+def _short(digest: Any) -> str:
+    return str(digest.hexdigest()[:16])
+
+
+def _num_bytes(state: Any) -> int:
+    """Bytes of all tensors of a state."""
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(map(_num_bytes, parts)) + getattr(state, "nbytes", 0)

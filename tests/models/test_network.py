@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from cl.data.collate import collate
 from cl.models import backbone
-from cl.models.network import MASKED, pool
+from cl.models.backbone import Backbone
+from cl.models.network import MASKED, Network, pool, pooling_of
 from cl.models.options import Scratch
 from cl.models.readouts import Linear
 from cl.models.snapshot import frozen_copy, restored_copy
@@ -76,6 +78,27 @@ def test_pooling_ignores_padding() -> None:
     hidden, mask = torch.randn(1, 4, 3), torch.tensor([[1, 1, 0, 0]])
     assert torch.allclose(pool(hidden, mask, "mean"), hidden[:, :2].mean(1))
     assert torch.equal(pool(hidden, mask, "first"), hidden[:, 0])
+    assert torch.equal(pool(hidden, mask, "last"), hidden[:, 1])
+
+
+def test_the_pooling_of_a_decoder_is_its_last_token() -> None:
+    size = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    decoder = Backbone(hf.LlamaModel(hf.LlamaConfig(**size, intermediate_size=16)))
+    encoder = Backbone(hf.BertModel(hf.BertConfig(**size, intermediate_size=16)))
+    assert (pooling_of("auto", decoder), pooling_of("auto", encoder)) == ("last", "mean")
+    assert (pooling_of("mean", decoder), pooling_of("first", encoder)) == ("mean", "first")
+    with pytest.raises(UserError, match=r"network.pooling is first, .* set network.pooling to last or mean"):
+        pooling_of("first", decoder)
+
+
+def test_weights_of_another_precision_than_the_heads_keep_theirs() -> None:
+    size = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    network = Network(Backbone(hf.LlamaModel(hf.LlamaConfig(**size, intermediate_size=16)).bfloat16()))
+    network.grow({"sequence": ("a", "b")}, torch.Generator())
+    network.take_dtype({"heads.sequence.weight": torch.zeros(2, 16)})
+    assert {p.dtype for p in network.backbone.parameters()} == {torch.bfloat16}
+    network.take_dtype({"heads.sequence.weight": torch.zeros(2, 16).double()})  # trainer.precision was 64-true
+    assert {p.dtype for p in network.parameters()} == {torch.float64}
 
 
 def test_every_trainable_parameter_has_a_gradient_whatever_the_kind(prepared: Callable[[str], Prepared]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cl.models.backbone.attention import OURS, first_position, packed_pass, set_direction
+from cl.models.backbone.layers import above, below, inputs_of, layers_of
 from cl.models.options import Attention
 from cl.models.packing import Layout, Packing
 from cl.types import UserError
@@ -60,6 +62,11 @@ class Backbone(nn.Module):
             model.get_parameter(name).requires_grad_(False)
 
     @property
+    def layers(self) -> Sequence[nn.Module]:
+        """Its transformer layers, first to last; none where the model does not keep them in one list."""
+        return layers_of(self.model)
+
+    @property
     def is_causal(self) -> bool:
         """Whether the hidden state of a token ignores the tokens after it."""
         return self.facts.is_causal
@@ -93,7 +100,7 @@ class Backbone(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None = None) -> Tensor:
         if self.first_position is None:
             return self._own_pass(input_ids, attention_mask, types)
-        if not self._padded and self.attentions is None:
+        if self.is_packed_now:
             return packed_pass(self.model, Packing.of(attention_mask), input_ids, self.first_position, types)
         layout = Layout(attention_mask.bool(), None if self.attentions is None else [])
         output = self._call(input_ids, attention_mask, types, layout=layout)
@@ -114,6 +121,42 @@ class Backbone(nn.Module):
     def _call(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None, **options: Any) -> Any:
         of_types = {} if types is None else {"token_type_ids": types}
         return self.model(input_ids=input_ids, attention_mask=attention_mask, **of_types, **options)
+
+    def first_trained_layer(self) -> int | None:
+        """The number of the first layer that trains, or whose input depends on what trains: all before it does the same
+        in each pass over an example, but for dropout. 0 where layers cannot be told apart; None where nothing trains.
+        """
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            return None
+        layers = self.layers
+        if self.first_position is None or not layers:
+            return 0
+        ids = _tokens(self, 3)
+        with trying(self), torch.enable_grad():
+            entering = inputs_of(layers, partial(self.forward, ids, torch.ones_like(ids)))
+        for number, (layer, hidden) in enumerate(zip(layers, entering, strict=True)):
+            if hidden.requires_grad or any(parameter.requires_grad for parameter in layer.parameters()):
+                return number
+        return len(layers) - 1  # what trains stands after the last layer
+
+    def below(self, layer: int | None, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None) -> Tensor:
+        """The hidden states `[T, H]` of a batch's real tokens that enter a layer; None: those that leave the last."""
+        run = partial(self.forward, input_ids, attention_mask, types)
+        return Packing.of(attention_mask).pack(run()) if layer is None else below(self.layers[layer], run)[0]
+
+    def above(
+        self, layer: int | None, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None
+    ) -> Tensor:
+        """What a pass gives, `[B, L, H]`, where these states enter a layer: the inverse of `below`."""
+        if layer is None:
+            return Packing.of(attention_mask).unpack(hidden)
+        run = partial(self.forward, input_ids, attention_mask, types)
+        return above(self.layers, layer, hidden.unsqueeze(0), run)
+
+    @property
+    def is_packed_now(self) -> bool:
+        """Whether a pass is over real tokens alone: whether the model can, and nobody watches."""
+        return self.first_position is not None and not self._padded and self.attentions is None
 
     @contextmanager
     def padded(self) -> Iterator[None]:
@@ -160,7 +203,7 @@ def unused_parameters(backbone: Backbone) -> frozenset[str]:
 
     They are those that the graph of a pass does not lead to: no backward pass, no memory for gradients.
     """
-    ids = torch.tensor([[1, 2, 3]], device=next(backbone.parameters()).device)
+    ids = _tokens(backbone, 3)
     with trying(backbone), torch.enable_grad():
         waiting = [backbone(ids, torch.ones_like(ids)).grad_fn]
     found, seen = set(), set()
@@ -175,10 +218,17 @@ def unused_parameters(backbone: Backbone) -> frozenset[str]:
 
 
 def _ignores_later_tokens(backbone: Backbone) -> bool:
-    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=next(backbone.parameters()).device)
+    ids = _tokens(backbone, 4)
+    ids = torch.stack([ids[0, [0, 1, 2]], ids[0, [0, 1, 3]]])
     with trying(backbone):
-        one, other = backbone(ids % backbone.model.config.vocab_size, torch.ones_like(ids))[:, :2]
+        one, other = backbone(ids, torch.ones_like(ids))[:, :2]
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def _tokens(backbone: Backbone, num: int) -> Tensor:
+    """A text of so many different tokens, `[1, num]`, on the backbone's device."""
+    size: int = backbone.model.config.vocab_size
+    return (1 + torch.arange(num, device=next(backbone.parameters()).device)[None]) % size
 
 
 @contextmanager
