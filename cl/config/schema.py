@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from cl.config import trainer
 from cl.data.windows import Overflow
-from cl.models.options import AskedPooling, Precision, ReadoutName, Scratch
+from cl.models.options import AskedPooling, Precision, ReadoutName, Scratch, Word
 from cl.system.words import one_of
 from cl.training.recipe import Training
 from cl.types import SPLITS
@@ -104,6 +104,9 @@ class NetworkConfig:
     pooling: AskedPooling = "auto"
     """The feature of a text: the mean over its tokens, the first token's, or the last's; auto is mean, and last under
     causal attention, where only the last token has seen the whole text."""
+    word: Word = "auto"
+    """The feature of a word: that of its first sub-token, or of its last; auto is first, and last under causal
+    attention, where only the last has seen the whole word."""
     head: ReadoutName = "linear"
     """linear; or cosine, a learnt scale times the cosine of feature and class."""
     dtype: Precision = "float32"

@@ -20,7 +20,7 @@ def count(data: Dataset) -> Counts:
     store = data.store
     words, owner = ragged(store.word_offsets, data.rows)
     of_token = store.is_token[data.rows]
-    valid = store.starts[words] >= 0
+    valid = store.positions[words] >= 0
     token = int(of_token.sum()), int((valid & of_token[owner]).sum())
     return {"sequence": (len(data) - token[0], int(valid.sum()) - token[1]), "token": token}
 
@@ -46,7 +46,7 @@ def collate(
         types = torch.zeros_like(input_ids)
         types[mask] = store.types[tokens].long()
     words, owner = ragged(store.word_offsets, data.rows)
-    positions = store.starts[words].long()
+    positions = store.positions[words].long()
     keep = torch.zeros_like(positions, dtype=torch.bool) if placeholder else positions >= 0
     of_token = store.is_token[data.rows[owner]]
     targets = {}

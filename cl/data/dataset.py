@@ -27,7 +27,7 @@ class Store:
 
     A text is a row, or several rows one after the other where it was split into windows: `text` int64 `[rows]` tells
     which text a row is of. Training, buffers and batches know rows alone, and call them examples; scores are of texts.
-    `ids` `[tokens]`, `offsets` `[rows + 1]`, `starts` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
+    `ids` `[tokens]`, `offsets` `[rows + 1]`, `positions` and `labels` `[words]`, `word_offsets` `[rows + 1]`: as
     in `Encoded`, with a raw label number for each word. `is_token` `[rows]`. `views`: what of these labels may be seen
     in which experience. `splits[e, name]`: rows, those of a text together. `num_tokens`, `cut`, `unknown` and
     `word_by_word` `[texts]`: as in `Encoded`. `num_bytes` int64 `[texts]`: of a text as UTF-8, its words separated by
@@ -38,7 +38,7 @@ class Store:
     ids: Tensor
     offsets: Tensor
     text: Tensor
-    starts: Tensor
+    positions: Tensor
     word_offsets: Tensor
     labels: Tensor
     is_token: Tensor
@@ -72,7 +72,7 @@ class Store:
             ids=_cat([e.ids for e in encodings]),
             offsets=_chain([e.offsets for e in encodings]),
             text=_cat([e.text + first for e, first in zip(encodings, _firsts(encodings), strict=True)]),
-            starts=_cat([e.starts for e in encodings]),
+            positions=_cat([e.positions for e in encodings]),
             word_offsets=_chain([e.word_offsets for e in encodings]),
             labels=torch.tensor([label for part in every for label in part.labels], dtype=torch.int32),
             is_token=torch.tensor([part.kind == "token" for part in every for _ in range(len(part.encoded))]),
@@ -118,7 +118,7 @@ class Store:
         """A hash of what the tokenizer has made of the texts."""
         content = hashlib.sha256()
         types = [] if self.types is None else [self.types]
-        for tensor in (self.ids, self.offsets, self.starts, self.word_offsets, *types):
+        for tensor in (self.ids, self.offsets, self.positions, self.word_offsets, *types):
             content.update(tensor.numpy().tobytes())
         return content.hexdigest()[:16]
 

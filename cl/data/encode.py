@@ -10,25 +10,26 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 
+from cl.data.aligned import owners_of, place_for, positions_of
 from cl.data.encoded import AT_ONCE, Encoded, flat, offsets_of
 from cl.data.pairs import encoded_pairs
+from cl.data.running import spaced
 from cl.data.windows import Overflow, borders, starts_of_windows
 from cl.types import Kind, Pair, UserError
 
 
 @dataclass(frozen=True)
 class _Text:
-    """One text: all its tokens, the first sub-token of each word, and how many special tokens stand around."""
+    """One text: all its tokens, the position at which each word is read, and how many special tokens stand around."""
 
     ids: list[int]
-    starts: list[int]
+    positions: list[int]
     special: Sequence[int]  # 1 for a token that the tokenizer adds at the beginning or the end
     word_by_word: bool = False
 
@@ -36,7 +37,7 @@ class _Text:
 @dataclass(frozen=True)
 class _Row:
     ids: list[int]
-    starts: list[int]
+    positions: list[int]
 
 
 class Encoder:
@@ -44,7 +45,7 @@ class Encoder:
 
     `overflow`: what becomes of a longer text. `cache`: a folder, None for no cache; where it cannot be used, texts are
     encoded without it and `notes` says so. `types`: whether the backbone takes token types, which tell the two texts
-    of a pair apart.
+    of a pair apart. `word`: the sub-token at which a word is read.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Encoder:
         cache: Path | None = None,
         overflow: Overflow = "cut",
         types: bool = False,
+        word: Literal["first", "last"] = "first",
     ) -> None:
         self.tokenizer, self.max_length, self.cache, self.overflow = tokenizer, max_length, cache, overflow
+        self.word = word
         self.types = types and "token_type_ids" in tokenizer.model_input_names
         self.notes: list[str] = []
         special = tokenizer.num_special_tokens_to_add()
@@ -66,7 +69,8 @@ class Encoder:
             )
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
-        state = f"6/{max_length}/{overflow}/{self.types}/{tokenizer.unk_token}/{tokenizer.backend_tokenizer.to_str()}"
+        state = f"7/{max_length}/{overflow}/{self.types}/{word}/{tokenizer.unk_token}/"
+        state += tokenizer.backend_tokenizer.to_str()
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
 
     def encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
@@ -119,8 +123,8 @@ class Encoder:
         return Encoded(
             ids=flat(row.ids for row in every),
             offsets=offsets_of(row.ids for row in every),
-            starts=flat(row.starts for row in every),
-            word_offsets=offsets_of(row.starts for row in every),
+            positions=flat(row.positions for row in every),
+            word_offsets=offsets_of(row.positions for row in every),
             text=np.repeat(np.arange(len(texts)), [len(of_text) for of_text in rows]),
             num_tokens=np.array([len(text.ids) for text in texts], dtype=np.int32),
             cut=np.array([self._cuts(text, kind) for text in texts], dtype=np.bool_),
@@ -136,54 +140,38 @@ class Encoder:
             yield _Text(encoding.ids, [0], encoding.special_tokens_mask)
 
     def _sentences(self, sentences: Sequence[list[str]]) -> Iterator[_Text]:
-        for words, split, joined in zip(sentences, self._split(sentences), self._joined(sentences), strict=True):
-            yield self._sentence(list(words), split, joined)
+        every = [spaced(words) for words in sentences]
+        texts = self._call(["".join(parts) for parts in every])
+        for words, parts, encoding in zip(sentences, every, texts, strict=True):
+            yield self._sentence(words, parts, encoding)
 
-    def _sentence(self, words: list[str], split: Any, joined: Any) -> _Text:
-        """A sentence as running text, so that its words have the sub-tokens that they have there.
+    def _sentence(self, words: Sequence[str], parts: list[str], encoding: Any) -> _Text:
+        """`parts`: the words with the spaces before them; `encoding`: of the running text that they make."""
+        owners = owners_of(encoding, parts)
+        if word_by_word := owners is None:  # each word has tokens of its own then
+            encoding = self.tokenizer.backend_tokenizer.encode(parts, is_pretokenized=True)
+            owners = encoding.word_ids
+        ids, special = encoding.ids, encoding.special_tokens_mask
+        for word in set(range(len(words))).difference(owners):
+            place = place_for(word, owners, len(ids) - self._num_after(words[word]))
+            ids.insert(place, self.tokenizer.unk_token_id)
+            special.insert(place, 0)
+            owners.insert(place, word)
+        return _Text(ids, positions_of(owners, len(words), self.word == "last"), special, word_by_word)
 
-        `split`: its words encoded one by one, which most tokenizers do as in running text; `joined`: the running text.
-        """
-        lost = {word for word, start in enumerate(_by_word(split, len(words))) if start < 0}
-        unusual = {word for word, text in enumerate(words) if word in lost or not text.strip()}
-        if not unusual:
-            return self._form(words, split, joined, _fits(words, split, joined))
-        ordinary = [word for number, word in enumerate(words) if number not in unusual]
-        fits = _fits(ordinary, *self._both(ordinary))
-        words = [self._unknown(word) if number in lost else word for number, word in enumerate(words)]
-        return self._form(words, *self._both(words), fits)
-
-    def _form(self, words: list[str], split: Any, joined: Any, fits: bool) -> _Text:
-        """`fits`: whether the words one by one have the sub-tokens of running text."""
-        if fits:
-            return _Text(split.ids, _by_word(split, len(words)), split.special_tokens_mask)
-        starts = _by_place(joined, words)
-        if -1 not in starts and len(set(starts)) == len(starts):
-            return _Text(joined.ids, starts, joined.special_tokens_mask)
-        (spaced,) = self._split([[*words[:1], *(f" {word}" for word in words[1:])]])
-        return _Text(spaced.ids, _by_word(spaced, len(words)), spaced.special_tokens_mask, word_by_word=True)
-
-    def _both(self, words: list[str]) -> tuple[Any, Any]:
-        return self._split([words])[0], self._joined([words])[0]
-
-    def _split(self, sentences: Sequence[list[str]]) -> Sequence[Any]:
-        return self._call([list(words) for words in sentences], is_split_into_words=True)
-
-    def _joined(self, sentences: Sequence[list[str]]) -> Sequence[Any]:
-        return self._call([" ".join(words) for words in sentences])
-
-    def _call(self, texts: Sequence[Any], **options: Any) -> Sequence[Any]:
-        encodings: Sequence[Any] = self.tokenizer(list(texts), verbose=False, **options).encodings
+    def _call(self, texts: Sequence[str]) -> Sequence[Any]:
+        encodings: Sequence[Any] = self.tokenizer(list(texts), verbose=False).encodings
         return encodings
 
-    def _unknown(self, word: str) -> str:
+    def _num_after(self, word: str) -> int:
+        """How many special tokens end a text, if the unknown token can stand for this word, which has none."""
         if self.tokenizer.unk_token is None:
             raise UserError(
                 f"the token {word!r} has no sub-token in this vocabulary, which has no unknown token either: "
                 "remove it from the data or use another backbone"
             )
-        unknown: str = self.tokenizer.unk_token
-        return unknown
+        (alone,) = self._call([self.tokenizer.unk_token])
+        return _around(alone.special_tokens_mask)[1]
 
     def _num_unknown(self, text: _Text) -> int:
         before, after = _around(text.special)
@@ -197,53 +185,23 @@ class Encoder:
     def _cuts(self, text: _Text, kind: Kind) -> bool:
         if self.overflow == "split" or len(text.ids) <= self.max_length:
             return False
-        return kind == "sequence" or max(text.starts, default=0) >= self.max_length - _around(text.special)[1]
+        return kind == "sequence" or max(text.positions, default=0) >= self.max_length - _around(text.special)[1]
 
     def _rows(self, text: _Text, kind: Kind) -> list[_Row]:
         """A text whole where it fits, else cut off or split into windows, each with the special tokens around it."""
         if len(text.ids) <= self.max_length:
-            return [_Row(text.ids, text.starts)]
+            return [_Row(text.ids, text.positions)]
         before, after = _around(text.special)
         size = self.max_length - before - after
         length = len(text.ids) - before - after
         if self.overflow == "cut":
-            starts = [start if start < before + size else -1 for start in text.starts]
-            return [_Row(_window(text.ids, before, after, 0, size), starts)]
+            positions = [place if place < before + size else -1 for place in text.positions]
+            return [_Row(_window(text.ids, before, after, 0, size), positions)]
         firsts = starts_of_windows(length, size, 0 if kind == "sequence" else size // 2)
         windows = [_window(text.ids, before, after, first, size) for first in firsts]
         if kind == "sequence":
             return [_Row(ids, [0]) for ids in windows]
-        return _dealt(text.starts, windows, firsts, size, before)
-
-
-def _fits(words: list[str], split: Any, joined: Any) -> bool:
-    """Whether the words one by one and as running text have the same sub-tokens, but for the first word."""
-    if split.ids == joined.ids:
-        return True
-    one_by_one, running = _by_word(split, len(words)), _by_place(joined, words)
-    return len(words) < 2 or (running[1] > 0 and split.ids[one_by_one[1] :] == joined.ids[running[1] :])
-
-
-def _by_word(encoding: Any, num_words: int) -> list[int]:
-    """Position of each word's first sub-token, −1 where it has none: of words encoded one by one."""
-    starts = [-1] * num_words
-    for position, word in reversed(list(enumerate(encoding.word_ids))):
-        if word is not None:
-            starts[word] = position
-    return starts
-
-
-def _by_place(encoding: Any, words: Sequence[str]) -> list[int]:
-    """The same in running text: the first token that shares a character with the word."""
-    ends = [end - 1 for end in accumulate(len(word) + 1 for word in words)]
-    begins = [end - len(word) for end, word in zip(ends, words, strict=True)]
-    starts = [-1] * len(words)
-    for position, (first, end) in enumerate(encoding.offsets):
-        word = bisect_right(ends, first)
-        while end > first and word < len(words) and begins[word] < end:
-            starts[word] = position if starts[word] < 0 else starts[word]
-            word += 1
-    return starts
+        return _dealt(text.positions, windows, firsts, size, before)
 
 
 def _around(special: Sequence[int]) -> tuple[int, int]:
@@ -258,11 +216,11 @@ def _window(ids: list[int], before: int, after: int, first: int, size: int) -> l
     return [*ids[:before], *content, *ids[len(ids) - after :]]
 
 
-def _dealt(starts: list[int], windows: list[list[int]], firsts: list[int], size: int, before: int) -> list[_Row]:
+def _dealt(positions: list[int], windows: list[list[int]], firsts: list[int], size: int, before: int) -> list[_Row]:
     """The windows of a sentence, each with the words that are its own; those without a word are left out."""
     limits = borders(firsts, size)
     owned: list[list[int]] = [[] for _ in windows]
-    for start in starts:
-        window = bisect_right(limits, start - before)
-        owned[window].append(start - firsts[window])
+    for position in positions:
+        window = bisect_right(limits, position - before)
+        owned[window].append(position - firsts[window])
     return [_Row(ids, own) for ids, own in zip(windows, owned, strict=True) if own]

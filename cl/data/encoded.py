@@ -17,10 +17,10 @@ class Encoded:
     """Texts as flat arrays. A text is one row, or several where it was split into windows.
 
     `ids` int32 `[tokens]`: the token ids of all rows, one after the other; row `i` owns
-    `ids[offsets[i]:offsets[i + 1]]`. `starts` int32 `[words]`: where in its row each word's first sub-token
-    stands, −1 for a word that was cut off; row `i` owns `starts[word_offsets[i]:word_offsets[i + 1]]`, and no word
-    of a sentence belongs to two rows. A row of a text of kind sequence has one "word", at position 0.
-    `text` int64 `[rows]`: which of the texts each row is of, in order.
+    `ids[offsets[i]:offsets[i + 1]]`. `positions` int32 `[words]`: at which token of its row each word is read,
+    its first or its last, −1 for a word that was cut off; row `i` owns
+    `positions[word_offsets[i]:word_offsets[i + 1]]`, and no word of a sentence belongs to two rows. A row of a text of
+    kind sequence has one "word", at position 0. `text` int64 `[rows]`: which of the texts each row is of, in order.
     `types` int8 `[tokens]`: of pairs of texts which of the two a token is of, as the tokenizer numbers them; empty
     where the texts are no pairs, or the backbone has no such types.
 
@@ -32,7 +32,7 @@ class Encoded:
 
     ids: Ints
     offsets: NDArray[np.int64]
-    starts: Ints
+    positions: Ints
     word_offsets: NDArray[np.int64]
     text: NDArray[np.int64]
     num_tokens: Ints

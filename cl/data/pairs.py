@@ -32,7 +32,7 @@ def encoded_pairs(tokenizer: Any, pairs: Sequence[Pair], max_length: int, types:
     return Encoded(
         ids=flat(ids for ids, _ in rows),
         offsets=offsets_of(ids for ids, _ in rows),
-        starts=np.zeros(len(rows), dtype=np.int32),
+        positions=np.zeros(len(rows), dtype=np.int32),
         word_offsets=numbers,
         text=numbers[:-1],
         num_tokens=lengths,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cl.data.dataset import Store
+from cl.data.running import running
 from cl.evaluation.predictions import NONE, Places, Predicted, places_of
 from cl.evaluation.scores import TagSet
 from cl.streams.scenarios import columns_after
@@ -131,12 +132,13 @@ def _mistakes(events: _Events, probability: Tensor, places: Places, split: Split
         text = int(places.texts[at])
         sample, first = split[text], int(torch.searchsorted(places.texts, text))
         words = sample["tokens"] if split.kind == "token" else _as_one(sample["text"]).split()
+        join = running if split.kind == "token" else " ".join
         yield Mistake(
             gold=events.names[int(events.gold[n])],
             predicted=events.names[int(events.predicted[n])],
             probability=float(probability[at]),
-            words=" ".join(words[at - first : end - first]) if split.kind == "token" else "",
-            text=" ".join(words[:WORDS]) + (" …" if len(words) > WORDS else ""),
+            words=join(words[at - first : end - first]) if split.kind == "token" else "",
+            text=join(words[:WORDS]) + (" …" if len(words) > WORDS else ""),
         )
 
 

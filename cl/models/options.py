@@ -10,6 +10,7 @@ AskedPooling = Literal["auto", "mean", "first", "last"]
 Attention = Literal["auto", "causal", "bidirectional"] | int  # an integer: the first layer that sees all tokens
 Precision = Literal["float32", "bfloat16"]
 ReadoutName = Literal["linear", "cosine"]
+Word = Literal["auto", "first", "last"]
 
 
 @dataclass

@@ -12,11 +12,13 @@ CALLS: dict[Kind, tuple[str, str]] = {
     "sequence": ("", '"a text", truncation=True'),
     "token": (', aggregation_strategy="first"', '"a text"'),
 }
+CALL_OF_LAST = ("", '"a text"')
 CALL_OF_PAIRS = ("", '{"text": "a text", "text_pair": "another"}, truncation=True')
 OF_KIND: dict[Kind, str] = {
     "sequence": "A text has one label. `truncation=True` cuts off what is longer than the network was trained for.",
     "token": 'The tag of a word is that of its first token: hence `aggregation_strategy="first"`.',
 }
+OF_LAST = "The tag of a word is that of its last token, which has read all of it; `aggregation_strategy` cannot say so."
 CODE = """
 The folder holds code, `modeling_classifier.py`, since transformers has no class that reads out features in this way.
 Read it before you trust it. It is for inference. `pipeline` logs that it does not list this class, and works.
@@ -53,14 +55,15 @@ Of the {split} split of each experience, after the last one, in per cent: accura
 {metrics}"""
 
 
-def card(cell: Cell, experience: Experience, native: bool, pairs: bool) -> str:
+def card(cell: Cell, experience: Experience, native: bool, pairs: bool, last: bool) -> str:
     """The text of `README.md`. `native`: whether a class of transformers loads the model, without code beside it;
-    `pairs`: whether it has learnt pairs of texts.
+    `pairs`: whether it has learnt pairs of texts; `last`: whether words are read at their last token.
     """
     (result,) = load_cells([cell.folder])
     config, kind = cell.config, experience.kind
     own = f"\nIt answers as one of the experience {plain(experience.name)}.\n"
-    options, arguments = CALL_OF_PAIRS if pairs else CALLS[kind]
+    last = last and kind == "token"
+    options, arguments = CALL_OF_PAIRS if pairs else CALL_OF_LAST if last else CALLS[kind]
     return CARD.format(
         task=TASKS[kind],
         strategy=plain(cell.strategy),
@@ -76,7 +79,7 @@ def card(cell: Cell, experience: Experience, native: bool, pairs: bool) -> str:
         trusts="" if native else ", trust_remote_code=True",
         options=options,
         arguments=arguments,
-        of_kind=OF_KIND[kind],
+        of_kind=OF_LAST if last else OF_KIND[kind],
         code="" if native else CODE,
         split=config.evaluate.split,
         scores=_scores(result),

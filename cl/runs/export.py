@@ -36,7 +36,9 @@ def export(
             config.max_length,
             _head(found, asked),
         )
-        write_text(target / "README.md", card(found.cell, asked, native, found.takes_pairs))
+        write_text(
+            target / "README.md", card(found.cell, asked, native, found.takes_pairs, found.encoder.word == "last")
+        )
     except OSError as error:
         raise UserError(f"{target}: cannot write there: {error.strerror or error}") from error
     return target

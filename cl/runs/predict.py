@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cl.data.dataset import Store
+from cl.data.running import running
 from cl.evaluation.predictions import logits_of, places_of
 from cl.evaluation.scores import TagSet
 from cl.runs.restored import restored
@@ -145,7 +146,7 @@ def _tags(inputs: Sequence[Input], found: Tensor, names: Sequence[str], texts: T
             if ends[n]
         ]
         for entity in entities:
-            entity["text"] = " ".join(words[entity["start"] : entity["end"]])
+            entity["text"] = running(words[entity["start"] : entity["end"]])
         answers.append(
             {
                 "tokens": words,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
@@ -69,7 +70,7 @@ def encode(
     config: NetworkConfig, experiences: Sequence[Experience], loaded: Backbone, tokenizer: Any
 ) -> tuple[Store, list[str]]:
     """What the network will see of a stream, and what to warn of there."""
-    encoder = Encoder(tokenizer, config.max_length, user_cache_path("cl"), config.overflow, loaded.takes_types)
+    encoder = encoder_for(config, loaded, tokenizer, user_cache_path("cl"))
     store = Store.build(experiences, encoder)
     warnings = [*store.warnings(), *encoder.notes]
     if sees_padding(loaded, config.max_length):
@@ -78,6 +79,14 @@ def encode(
             "scores depend on evaluate.batch_size. Use another backbone, or batches of one"
         )
     return store, warnings
+
+
+def encoder_for(config: NetworkConfig, loaded: Backbone, tokenizer: Any, cache: Path | None) -> Encoder:
+    """What makes tokens of texts for a network, with a folder to keep them in or none."""
+    word = config.word
+    if word == "auto":
+        word = "last" if loaded.is_causal else "first"
+    return Encoder(tokenizer, config.max_length, cache, config.overflow, loaded.takes_types, word)
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:

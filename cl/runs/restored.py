@@ -23,7 +23,7 @@ from cl.runs.cells import Cell, one_cell
 from cl.runs.kept import learnt_pairs, read_experiences, read_tokenizer
 from cl.runs.learners import build_learner
 from cl.runs.networks import build_backbone
-from cl.runs.prepare import Prepared
+from cl.runs.prepare import Prepared, encoder_for
 from cl.streams.stream import Stream
 from cl.system.state import FINISHED, State, state_of
 from cl.system.words import one_of
@@ -108,9 +108,7 @@ def restored(folder: Path) -> Restored:
     experiences = read_experiences(cell.folder)
     with torch.random.fork_rng(devices=[]):
         network, tokenizer = _backbone(cell)
-        encoder = Encoder(
-            tokenizer, cell.config.network.max_length, None, cell.config.network.overflow, network.takes_types
-        )
+        encoder = encoder_for(cell.config.network, network, tokenizer, None)
         evaluator = Evaluator(experiences, Store.build(experiences, encoder))
         prepared = Prepared(Stream(experiences), evaluator, network, [], tokenizer, [], "", described=True)
         learner = build_learner(cell.config, prepared, cell.strategy, cell.seed)

@@ -28,7 +28,7 @@ def test_first_subtokens(encoder: Encoder) -> None:
     tokenizer = encoder.tokenizer
     for i, words in enumerate(SENTENCES):
         ids = encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]]
-        starts = encoded.starts[encoded.word_offsets[i] : encoded.word_offsets[i + 1]]
+        starts = encoded.positions[encoded.word_offsets[i] : encoded.word_offsets[i + 1]]
         assert ids.tolist() == tokenizer(words, is_split_into_words=True)["input_ids"]
         for word, start in zip(words, starts, strict=True):
             assert word.startswith(tokenizer.convert_ids_to_tokens(int(ids[start])).replace("[UNK]", word))
@@ -37,13 +37,13 @@ def test_first_subtokens(encoder: Encoder) -> None:
 def test_a_word_is_read_at_its_first_piece(encoder: Encoder) -> None:
     encoded = encoder.encode([["Balis", "is", "warms", "a"], ["a", "Balis"]], "token")
     assert encoder.tokenizer.tokenize("Balis") == ["Bali", "##s"]
-    assert encoded.starts.tolist() == [1, 3, 4, 6, 1, 2]
+    assert encoded.positions.tolist() == [1, 3, 4, 6, 1, 2]
 
 
 def test_a_sentence_over_the_limit_is_counted_and_keeps_its_words(encoder: Encoder) -> None:
     encoder = Encoder(encoder.tokenizer, max_length=5)
     encoded = encoder.encode([["is"] * 7, ["is"]], "token")
-    assert encoded.starts.tolist() == [1, 2, 3, -1, -1, -1, -1, 1]
+    assert encoded.positions.tolist() == [1, 2, 3, -1, -1, -1, -1, 1]
     assert encoded.cut.sum() == 1
     for long in ("is is is is", "is " * 50):  # counted once, however much of it is lost
         assert encoder.encode([long, "is"], "sequence").cut.sum() == 1
@@ -52,7 +52,7 @@ def test_a_sentence_over_the_limit_is_counted_and_keeps_its_words(encoder: Encod
 @pytest.mark.parametrize("blank", [" ", "\u200b", "\x07", ""])
 def test_a_token_without_subtoken_stands_as_unknown(encoder: Encoder, blank: str) -> None:
     encoded = encoder.encode([["is", blank, "warm"], [blank]], "token")
-    assert encoded.starts.tolist() == [1, 2, 3, 1]
+    assert encoded.positions.tolist() == [1, 2, 3, 1]
     assert encoded.unknown.sum() == 2
     assert encoded.ids[2] == encoder.tokenizer.unk_token_id
 
@@ -68,7 +68,7 @@ def test_cache(encoder: Encoder, tmp_path: Path) -> None:
     cached = Encoder(encoder.tokenizer, 16, tmp_path)
     for _ in range(2):
         encoded = cached.encode(SENTENCES, "token")
-        for name in ("ids", "offsets", "starts", "word_offsets"):
+        for name in ("ids", "offsets", "positions", "word_offsets"):
             np.testing.assert_array_equal(getattr(encoded, name), getattr(plain, name))
     (file,) = tmp_path.iterdir()
     for other, kind in (
@@ -77,7 +77,7 @@ def test_cache(encoder: Encoder, tmp_path: Path) -> None:
         (["Bali is warm", "a"], "sequence"),
     ):
         again, right = cached.encode(other, kind), encoder.encode(other, kind)  # type: ignore[arg-type]
-        assert (again.ids.tolist(), again.starts.tolist()) == (right.ids.tolist(), right.starts.tolist())
+        assert (again.ids.tolist(), again.positions.tolist()) == (right.ids.tolist(), right.positions.tolist())
     for added in set(tmp_path.iterdir()) - {file}:
         added.unlink()
     file.write_bytes(b"torn")

@@ -22,7 +22,7 @@ from cl.types import SPLITS, Corpus, Examples
 TEXTS = [
     "Hello world from Paris in 1999 , it 's X-ray",
     "Anna Smith went to Rome ( 12.5 % ) and Paris",
-    "北 京 naïve straße",
+    "북 경 naïve straße",
 ]
 SENTENCES = [text.split() for text in TEXTS] + [["Paris"], ["New York", "is", "far"], ["'", "'s", "don't", "!?"], []]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -49,8 +49,10 @@ def byte_level(*before: Any, prefix: bool = False, regex: bool = True, form: Any
     return fast(Tokenizer(models.BPE()), trainer, pre_tokenizers.Sequence(steps), form=form)
 
 
-def metaspace(scheme: str, unigram: bool = False) -> Any:
-    before = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+def metaspace(scheme: str, unigram: bool = False, split: bool = False) -> Any:
+    before: Any = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    if split:
+        before = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), before])
     if unigram:
         options = {"vocab_size": 100, "special_tokens": SPECIAL, "unk_token": "<unk>", "show_progress": False}
         return fast(Tokenizer(models.Unigram()), trainers.UnigramTrainer(**options), before, normalizers.NFKC())
@@ -76,6 +78,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "Metaspace, first": lambda: metaspace("first"),
     "Metaspace, never": lambda: metaspace("never"),
     "Unigram, always": lambda: metaspace("always", unigram=True),
+    "Unigram, always, split at blanks": lambda: metaspace("always", unigram=True, split=True),
     "Unigram, never": lambda: metaspace("never", unigram=True),
 }
 
@@ -87,14 +90,10 @@ def test_tokens_of_words_are_those_of_running_text(make: Callable[[], Any]) -> N
     pool = [word for words in SENTENCES for word in words]
     for words in [*SENTENCES, *([draw.choice(pool) for _ in range(9)] for _ in range(20))]:
         encoded, text = encoder.encode([words], "token"), encoder.encode([" ".join(words)], "sequence")
-        starts = encoded.starts.tolist()
+        starts = encoded.positions.tolist()
         assert len(starts) == len(words)
         assert starts == sorted(set(starts) - {-1}), "each word has a first sub-token of its own"
-        if len(words) > 1:
-            later = encoded.ids[starts[1] :].tolist()
-            assert later == text.ids[len(text.ids) - len(later) :].tolist()
-        else:
-            assert encoded.ids[2:].tolist() == text.ids[2:].tolist()
+        assert encoded.ids.tolist() == text.ids.tolist()
         assert not encoded.word_by_word.any()
 
 
@@ -102,11 +101,19 @@ def test_a_word_starts_where_running_text_has_it() -> None:
     tokenizer = byte_level()
     encoded = Encoder(tokenizer, 64).encode([["Hello", "world", "from", "Paris"]], "token")
     tokens = tokenizer.convert_ids_to_tokens(encoded.ids)
-    assert [tokens[start] for start in encoded.starts] == ["Hello", "Ġworld", "Ġfrom", "ĠParis"]
+    assert [tokens[start] for start in encoded.positions] == ["Hello", "Ġworld", "Ġfrom", "ĠParis"]
 
 
 @pytest.mark.parametrize(
-    "form", ["WordPiece", "WordLevel", "byte-level, prefix space", "Metaspace, always", "Unigram, always"]
+    "form",
+    [
+        "WordPiece",
+        "WordLevel",
+        "byte-level, prefix space",
+        "Metaspace, always",
+        "Unigram, always",
+        "Unigram, always, split at blanks",
+    ],
 )
 @pytest.mark.parametrize("limit", [7, 64])
 def test_where_words_one_by_one_are_right_nothing_moved(form: str, limit: int) -> None:
@@ -118,18 +125,22 @@ def test_where_words_one_by_one_are_right_nothing_moved(form: str, limit: int) -
         assert encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]].tolist() == expected["input_ids"]
         places = [expected.encodings[0].word_to_tokens(word) for word in range(len(words))]
         starts = [-1 if place is None else place[0] for place in places]
-        assert encoded.starts[encoded.word_offsets[i] : encoded.word_offsets[i + 1]].tolist() == starts
+        assert encoded.positions[encoded.word_offsets[i] : encoded.word_offsets[i + 1]].tolist() == starts
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_words_without_a_sub_token_stand_as_unknown(form: str) -> None:
     tokenizer = FORMS[form]()
-    encoded = Encoder(tokenizer, 64).encode([["Paris", "", "Rome"], ["", "Anna"]], "token")
-    assert encoded.unknown.tolist() == [1, 1]
-    assert (
-        encoded.ids[encoded.starts[1]] == encoded.ids[encoded.offsets[1] + encoded.starts[3]] == tokenizer.unk_token_id
-    )
-    assert -1 not in encoded.starts
+    sentences = [["Paris", "", "Rome"], ["", "", "Anna", ""], ["", ""]]
+    encoded = Encoder(tokenizer, 64, word="last").encode(sentences, "token")
+    assert encoded.unknown.tolist() == [1, 3, 2]
+    for i, words in enumerate(sentences):
+        row = encoded.ids[encoded.offsets[i] : encoded.offsets[i + 1]]
+        positions = encoded.positions[encoded.word_offsets[i] : encoded.word_offsets[i + 1]]
+        assert (row[positions] == tokenizer.unk_token_id).tolist() == [word == "" for word in words]
+        assert positions.tolist() == sorted(set(positions.tolist())), "in the order of the words"
+        assert positions[0] > 0
+        assert positions[-1] == len(row) - 2, "before what ends a text"
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -154,7 +165,7 @@ def test_where_it_cannot_hold_it_is_told() -> None:
     words = SENTENCES[0]
     encoded = encoder.encode([words], "token")
     assert encoded.word_by_word.tolist() == [True]
-    assert len(set(encoded.starts.tolist()) - {-1}) == len(words)
+    assert len(set(encoded.positions.tolist()) - {-1}) == len(words)
     ner = Examples([words], [["O"] * len(words)])
     warnings = Store.build(by_corpus([Corpus("n", "token", dict.fromkeys(SPLITS, ner))]), encoder).warnings()
     assert any("1 sentences are not encoded as running text is" in warning for warning in warnings)

@@ -60,7 +60,7 @@ def test_windows_by_hand() -> None:
     rows = [tokens[a:b] for a, b in pairwise(encoded.offsets)]
     shown = ["we met in Ann", "met in Ann Lee", "Ann Lee Lee met", "Lee met we Rome", "Rome"]
     assert [" ".join(row) for row in rows] == [f"[CLS] {words} [SEP]" for words in shown]
-    starts = [encoded.starts[a:b] for a, b in pairwise(encoded.word_offsets)]
+    starts = [encoded.positions[a:b] for a, b in pairwise(encoded.word_offsets)]
     owned = [" ".join(row[start] for start in of_row) for row, of_row in zip(rows, starts, strict=True)]
     assert owned == ["we met", "in Ann", "Lee Lee", "met we Rome", "Rome"]
     assert encoded.text.tolist() == [0, 0, 0, 0, 1]
@@ -69,8 +69,8 @@ def test_windows_by_hand() -> None:
 
 def test_a_word_longer_than_a_window_has_one_row_of_its_own() -> None:
     encoded = Encoder(word_pieces(["a b c d e f g h"], 99), 5, overflow="split").encode([["abcdefgh", "a"]], "token")
-    assert len(encoded.starts) == 2
-    assert (encoded.starts >= 1).all()
+    assert len(encoded.positions) == 2
+    assert (encoded.positions >= 1).all()
     assert (torch.tensor(encoded.word_offsets).diff() > 0).all(), "no row without a word"
 
 
@@ -82,7 +82,7 @@ def test_a_long_text_by_hand() -> None:
     rows = [" ".join(tokens[a + 1 : b - 1]) for a, b in pairwise(encoded.offsets)]
     assert rows == ["good good good", "good good bad", "bad bad bad", "bad", "good good"]
     assert encoded.text.tolist() == [0, 0, 0, 1, 2]
-    assert encoded.starts.tolist() == [0] * 5
+    assert encoded.positions.tolist() == [0] * 5
 
 
 def test_where_nothing_overflows_split_is_cut() -> None:
@@ -164,7 +164,7 @@ def test_a_run_in_windows_learns_and_scores() -> None:
         assert not any("cut off" in warning for warning in prepared.warnings)
         store = prepared.evaluator.store
         assert len(store.text) > len(store.cut)
-        assert (store.starts >= 0).all()
+        assert (store.positions >= 0).all()
         ends.append(train(prepared, config, 3))
     assert_same(ends[0].weights, ends[1].weights)
     assert ends[0].rows == ends[1].rows

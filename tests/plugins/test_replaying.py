@@ -284,7 +284,7 @@ def test_a_feature_is_the_mean_over_valid_positions(prepared: Get, stream: str) 
             output = learner.network(collate(examples[i : i + 1], 0, training=False))[stream]  # type: ignore[index]
         assert torch.allclose(found[i], output.features.mean(0))
         words, _ = ragged(learner.store.word_offsets, examples.rows[i : i + 1])
-        assert len(output.targets) == int((learner.store.starts[words] >= 0).sum())
+        assert len(output.targets) == int((learner.store.positions[words] >= 0).sum())
 
 
 @pytest.mark.parametrize("stream", ["sequence", "token", "mixed"])

@@ -17,6 +17,7 @@ import cl
 import cl.runs.grid
 from cl.config import RunConfig
 from cl.evaluation.predictions import load
+from cl.runs.export import export
 from cl.runs.grid import run
 from cl.runs.inputs import read_inputs
 from cl.runs.predict import Predictor, _tags, write_answers
@@ -54,9 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Stream]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Stream]:
-    """Each experience has candidates of its own; long texts are cut off."""
+    """Each experience has candidates of its own; long texts are cut off, and words are read at their ends."""
     path = tmp_path_factory.mktemp("runs") / "own"
-    return path, trained(path, "own", {"finetune": {}}, own=True, max_length=8)
+    return path, trained(path, "own", {"finetune": {}}, own=True, max_length=8, word="last")
 
 
 def said(predictor: Predictor, split: Any) -> tuple[list[str], list[float]]:
@@ -102,6 +103,18 @@ def test_each_experience_competes_among_its_own_classes(own: tuple[Path, Stream]
         Predictor(cell, kind="sequence")
     with pytest.raises(UserError, match=r"--experience bokos: no experience .*Did you mean 'books'"):
         Predictor(cell, "bokos", "sequence")
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_card_says_which_token_has_the_tag_of_a_word(
+    own: tuple[Path, Stream], folder: tuple[Path, Stream], tmp_path: Path, last: bool
+) -> None:
+    path, stream = own if last else folder
+    experience = next(e.name for e in stream if e.kind == "token") if last else None
+    export(path / "finetune" / "seed0", tmp_path / "out", experience, "token")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ("that of its last token" in text) == last
+    assert ('aggregation_strategy="first"' in text) != last
 
 
 def test_kept_predictions_give_the_scores_of_the_matrix(folder: tuple[Path, Stream]) -> None:

@@ -47,7 +47,7 @@ def load(
             for key in DROPOUTS:
                 if isinstance(getattr(config, key, None), float | int):
                     setattr(config, key, dropout)
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, add_prefix_space=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
         with _silent():  # that an encoder has no head for generating text is no news; what is missing is told below
             model, loading = AutoModel.from_pretrained(
                 name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options
