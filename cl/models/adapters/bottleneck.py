@@ -35,7 +35,7 @@ class Options:
 
 
 class Bottleneck(nn.Module):
-    """A module and the adapter on its output, `[…, H]` → `[…, H]`; W_up begins at 0, so that at first nothing changes."""
+    """A module and the adapter on its output, `[…, H]` → `[…, H]`. W_up begins at 0: at first nothing changes."""
 
     def __init__(self, base_layer: nn.Module, hidden: int, size: int) -> None:
         super().__init__()
@@ -56,12 +56,13 @@ def build(model: nn.Module, values: dict[str, Any], places: list[str]) -> None:
     pairs = [pair for pair in ENDS if all(any(name.endswith(f".{end}") for name in names) for end in pair)]
     if not pairs:
         raise UserError(
-            f"network.adapter: bottleneck adapters do not know where the blocks of a {type(model).__name__} end; they "
-            f"know {listed(f'{a}, {b}' for a, b in ENDS)}. Take another kind, such as lora"
+            f"network.adapter: bottleneck does not know where the blocks of {type(model).__name__} end; it "
+            f"knows {listed(f'{a}, {b}' for a, b in ENDS)}. Take another kind, such as lora"
         )
     attention, feedforward = pairs[0]
+    hidden: int = model.config.hidden_size  # type: ignore[union-attr, assignment]
     for name in names:
-        is_attention = name.endswith(f".{attention}")
-        if name.endswith(f".{feedforward}") and not is_attention or is_attention and asked.placement == "houlsby":
-            hidden: int = model.config.hidden_size  # type: ignore[union-attr, assignment]
+        # Attention is asked first: in BERT its name ends as the other's does.
+        houlsby = asked.placement == "houlsby"
+        if houlsby if name.endswith(f".{attention}") else name.endswith(f".{feedforward}"):
             model.set_submodule(name, Bottleneck(model.get_submodule(name), hidden, asked.size))

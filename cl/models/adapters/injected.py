@@ -16,8 +16,14 @@ from cl.types import UserError
 
 ALL_LINEAR = "all-linear"
 # Our own words for these are `layers` and `target`; the others need peft's own models around ours.
-NOT_OURS = ("layers_to_transform", "layers_pattern", "layer_replication", "megatron_config", "megatron_core")
-NOT_OURS += ("alora_invocation_tokens",)
+NOT_OURS = (
+    "layers_to_transform",
+    "layers_pattern",
+    "layer_replication",
+    "megatron_config",
+    "megatron_core",
+    "alora_invocation_tokens",
+)
 NEEDS_DATA = ("eva", "corda", "lora_ga", "loftq")  # initial values that peft takes from data or a quantised model
 
 
@@ -43,11 +49,9 @@ def build(name: str, model: nn.Module, values: dict[str, Any], places: list[str]
 
     modules = norms(model) if name == "LN_TUNING" else linears(model)
     named = dict(values)
-    if named.get("init_lora_weights") in NEEDS_DATA:
-        raise UserError(
-            f"network.adapter.init_lora_weights is {named['init_lora_weights']!r}: it needs data beforehand"
-        )
-    asked = named.get("target_modules") or _default(name, model)
+    if (init := named.get("init_lora_weights")) in NEEDS_DATA:
+        raise UserError(f"network.adapter.init_lora_weights is {init!r}: it needs data beforehand. Take another one")
+    asked = _default(name, model) if named.get("target_modules") is None else named["target_modules"]
     everything = modules if name == "LN_TUNING" else modules | embeddings(model)
     named["target_modules"] = (
         chosen_of(modules, ".*", "target", places)
@@ -85,7 +89,7 @@ def _feedforward(model: nn.Module, named: dict[str, Any]) -> list[str]:
     """Those of the chosen modules whose input is scaled, not their output."""
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as TABLE
 
-    family = model.config.model_type  # type: ignore[union-attr]
+    family = str(model.config.model_type)  # type: ignore[union-attr]
     asked = named.get("feedforward_modules", TABLE.get(family))
     if asked is None:
         raise UserError(
@@ -100,10 +104,8 @@ def _refuse_unknown(model: nn.Module, modules_to_save: list[str]) -> None:
     names = [name for name, _ in model.named_modules()]
     for each in modules_to_save:
         if not any(name.endswith(each) for name in names):
-            ends = dict.fromkeys(name.rpartition(".")[2] for name in names)
-            raise UserError(
-                f"network.adapter.modules_to_save: the backbone has no module {each!r}.{one_of(each, ends)}"
-            )
+            hint = one_of(each, dict.fromkeys(name.rpartition(".")[2] for name in names if name))
+            raise UserError(f"network.adapter.modules_to_save: the backbone has no module {each!r}.{hint}")
 
 
 @contextmanager

@@ -101,5 +101,5 @@ def _layer_list(model: nn.Module) -> tuple[str, int]:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return name, count
     raise UserError(
-        f"network.adapter.layers: a {type(model).__name__} has no list of {count} layers to choose from: leave it out"
+        f"network.adapter.layers: {type(model).__name__} has no list of {count} layers to choose from: leave it out"
     )

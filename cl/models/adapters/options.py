@@ -51,7 +51,7 @@ def read(options: Mapping[str, Any]) -> Adapter:
     """The adapter of these options. Raises `UserError` for a kind or an option that is not there, or a wrong value."""
     given = dict(options)
     name, layers = given.pop("kind", None), given.pop("layers", None)
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         what = "kind is missing" if name is None else f"there is no kind {quoted(name)} of adapter"
         raise UserError(f"{WHERE}: {what}.{_variant(name) or one_of(name, KINDS)}")
     kind = KINDS[name]
@@ -60,7 +60,8 @@ def read(options: Mapping[str, Any]) -> Adapter:
     known = dict(_known(kind))
     for key, value in given.items():
         if key not in known:
-            raise UserError(f"{WHERE}: {name} has no option {key!r}.{one_of(key, [*known, 'layers'])}")
+            hint = f" Write {short[key]!r}." if (short := _short(kind)).get(key) else one_of(key, [*known, "layers"])
+            raise UserError(f"{WHERE}: {name} has no option {key!r}.{hint}")
         _check(key, value, known[key][1])
     return Adapter(kind, {known[key][0]: value for key, value in given.items()}, layers)
 
@@ -68,10 +69,14 @@ def read(options: Mapping[str, Any]) -> Adapter:
 def _known(kind: Kind) -> Iterator[tuple[str, tuple[str, Any]]]:
     """Names in a configuration, each with its field and type."""
     cls = kind.options()
-    hints, short = get_type_hints(cls), {field: name for name, field in kind.short.items()}
+    hints, short = get_type_hints(cls), _short(kind)
     for f in fields(cls):
         if f.name not in kind.hidden() and not _holds_a_config(hints[f.name]):
             yield short.get(f.name, f.name), (f.name, hints[f.name])
+
+
+def _short(kind: Kind) -> dict[str, str]:
+    return {field: name for name, field in kind.short.items()}
 
 
 def _check(key: str, value: Any, hint: Any) -> None:
