@@ -46,8 +46,8 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Subject:
-    """The plugin to prove: a name of `cl plugins` or a dotted path, and its options; and on which network, a backbone of
-    `cl.testing.tiny` and an adapter.
+    """The plugin to prove: a name of `cl plugins` or a dotted path, and its options; and on which network: a backbone
+    of `cl.testing.tiny`, and an adapter.
     """
 
     name: str

@@ -106,7 +106,7 @@ def prepared(stream: str, backbone: str = "scratch") -> Prepared:
         size = replace(NETWORK.scratch, layers=2, vocabulary=len(found.tokenizer))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            family = of_family(backbone, size, max_position_embeddings=NETWORK.max_length)
+            family = of_family(backbone, size, max_position_embeddings=NETWORK.max_length, initializer_range=0.2)
         return replace(found, backbone=family)
     config = tiny_config(stream)
     built = build_stream(config.stream)

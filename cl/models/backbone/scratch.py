@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from cl.models.backbone.encoder import Backbone, Facts
+from cl.models.backbone.loading import DROPOUTS
 from cl.models.options import Attention, Scratch
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -39,7 +40,8 @@ def scratch(
 
 
 def of_family(family: str, size: Scratch, **changes: Any) -> Backbone:
-    """A model of a family of transformers, such as llama, with random weights (torch's global generator).
+    """A model of a family of transformers, such as llama, with random weights (torch's global generator) and without
+    dropout.
 
     `size`: its widths, depth and vocabulary; `changes`: more of its configuration.
     """
@@ -51,6 +53,7 @@ def of_family(family: str, size: Scratch, **changes: Any) -> Backbone:
         num_attention_heads=size.heads,
         intermediate_size=2 * size.hidden,
         pad_token_id=0,
+        **dict.fromkeys(DROPOUTS, 0.0),
         **changes,
     )
     return Backbone(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
