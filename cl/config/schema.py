@@ -117,6 +117,12 @@ class NetworkConfig:
     once for all epochs, where these layers draw no dropout; the longest examples are left out first. 0: no cache."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of layers for the backward pass and compute the rest anew: much less memory, slower."""
+    adapter: dict[str, Any] = field(default_factory=dict)
+    """Small parameters that train in place of the backbone's, such as {kind: lora, r: 8, alpha: 16, target:
+    all-linear}; empty: the whole backbone trains. `kind` is lora, ia3, ln-tuning (norms), bitfit (biases) or bottleneck
+    (size, placement: houlsby or pfeiffer). The first three take the options of their configuration in PEFT by name, in
+    short r, alpha, dropout and target (all-linear, or ends of names of modules). `layers` is what saves time: 24-29,
+    [0, 3], or -6 for the last six; the backward pass ends at the lowest layer that is adapted."""
     trust_remote_code: bool = False
     """Let transformers run code that comes with the backbone."""
     scratch: Scratch = field(default_factory=Scratch)
@@ -230,6 +236,12 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         yield (
             "network.scratch.hidden",
             f" is {scratch.hidden}: give a multiple of network.scratch.heads, {scratch.heads}",
+        )
+    if config.network.adapter and str(config.trainer.get("precision")) in ("bf16-true", "16-true"):
+        yield (
+            "trainer.precision",
+            f" is {config.trainer['precision']}, which rounds the adapter after each step until small steps vanish: "
+            f"give {str(config.trainer['precision']).replace('true', 'mixed')}",
         )
     yield from trainer.problems(config.trainer)
     for name in config.strategies:

@@ -27,6 +27,8 @@ def export(
     asked = found.experience(of_kind, experience)
     _refuse_used(target)
     config = found.cell.config.network
+    if config.adapter:
+        raise UserError(f"{cell} has trained an adapter: cl export writes whole networks only. cl predict can use it")
     try:
         target.mkdir(parents=True, exist_ok=True)
         native = backbone.export(

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cl.config import Config, completed
+from cl.config import Config, NetworkConfig, completed
 from cl.data.counts import counts
 from cl.data.dataset import Store
 from cl.models.backbone import Backbone
 from cl.runs.cells import cells_of
 from cl.runs.folder import refuse_other_config, refuse_other_data
 from cl.runs.learners import num_processes
-from cl.runs.networks import build_backbone
+from cl.runs.networks import adapter_notes, build_backbone, with_adapter
 from cl.runs.prepare import as_scored, data_errors, encode
 from cl.runs.strategies import build_strategy
 from cl.runs.streams import build_stream
@@ -66,9 +66,10 @@ def check(config: Config) -> Checked:
         problems += data_errors(config, stream)
     with _noting(problems):
         backbone, tokenizer = build_backbone(config.network, experiences)
-        _inspect_network(config.network.backbone, backbone, experiences, console)
+        _inspect_network(config.network, with_adapter(config.network, backbone), experiences, console)
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
+            warnings += adapter_notes(config.network, backbone)
             _inspect_data(experiences, store, [*notes, *doubts_of(experiences), *warnings], console)
             refuse_other_data(
                 Path(str(config.run.dir)),
@@ -127,9 +128,12 @@ def _inspect_data(experiences: Sequence[Experience], store: Store, warnings: lis
         say(console, f"warning: {warning}", "yellow")
 
 
-def _inspect_network(name: str, backbone: Backbone, experiences: Sequence[Experience], console: Console) -> None:
+def _inspect_network(
+    config: NetworkConfig, backbone: Backbone, experiences: Sequence[Experience], console: Console
+) -> None:
     total = sum(p.numel() for p in backbone.parameters())
     trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
+    name = f"{config.backbone} with {config.adapter['kind']}" if config.adapter else config.backbone
     text = f"backbone {name}: {total:,} parameters, {'all' if trained == total else f'{trained:,}'} of them trained"
     text += f"; batches {'with' if backbone.first_position is None else 'without'} padding"
     if experiences:

@@ -24,7 +24,7 @@ from cl.types import UserError
 def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) -> Learner:
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
-    own = fresh_backbone(config.network, prepared.backbone, prepared.tokenizer)
+    own = fresh_backbone(config.network, prepared.backbone, prepared.tokenizer, derive_seed(seed, "adapter"))
     dropout = 0.1 if config.network.dropout is None else config.network.dropout
     cache = config.network.cache_mb * 1_000_000
     network = Network(own, config.network.pooling, dropout, config.network.head, cache)

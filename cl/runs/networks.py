@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cl.config import NetworkConfig
-from cl.models import backbone
+from cl.models import adapters, backbone
 from cl.models.trial import longest_input
 from cl.types import Experience, UserError
 
@@ -18,6 +18,8 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
 
     Raises `UserError` where it does not take `max_length` tokens.
     """
+    if config.adapter:
+        adapters.read(config.adapter)  # a mistake there is told before a large model is loaded
     if config.backbone == "scratch":
         tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
         return backbone.scratch(
@@ -33,19 +35,40 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
     return loaded, tokenizer
 
 
-def fresh_backbone(config: NetworkConfig, prepared: backbone.Backbone, tokenizer: Any) -> backbone.Backbone:
+def fresh_backbone(
+    config: NetworkConfig, prepared: backbone.Backbone, tokenizer: Any, seed: int = 0
+) -> backbone.Backbone:
     """A backbone for one cell: of the run's loaded one a copy, of `scratch` one with weights of its own (torch's global
-    generator).
+    generator). With an adapter, drawn with `seed`, the weights are those of the loaded one itself.
     """
     if config.backbone == "scratch":
-        own = backbone.scratch(
+        base = backbone.scratch(
             config.scratch, tokenizer, config.max_length, config.dropout, config.attention, prepared.facts
         )
     else:
-        own = copy.deepcopy(prepared)
+        base = prepared if config.adapter else copy.deepcopy(prepared)
+    own = with_adapter(config, base, seed)
     if config.gradient_checkpointing:
         own.checkpoint_gradients()
     return own
+
+
+def with_adapter(config: NetworkConfig, base: backbone.Backbone, seed: int = 0) -> backbone.Backbone:
+    """A backbone on the weights of `base` with the adapter that is asked for; `base` itself where none is.
+
+    Raises `UserError` for an adapter that it cannot bear.
+    """
+    return adapters.adapted(base, adapters.read(config.adapter), seed) if config.adapter else base
+
+
+def adapter_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
+    """What a user should hear of the adapter."""
+    if not config.adapter:
+        return []
+    notes = adapters.read(config.adapter).notes(loaded.model)
+    if config.backbone == "scratch":
+        notes.append("network.adapter: the weights of a scratch backbone are random, and with an adapter they stay so")
+    return notes
 
 
 def _training_words(stream: Iterable[Experience]) -> Counter[str]:

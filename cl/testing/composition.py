@@ -8,7 +8,7 @@ from typing import Any
 from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin, PluginError
 from cl.testing.promises import TOLERANCE, Subject, promise_on
-from cl.testing.tiny import assert_same, configured, prepared, train
+from cl.testing.tiny import assert_same, configured, train
 from cl.testing.watching import overrides
 from cl.types import UserError
 
@@ -45,9 +45,11 @@ def composes(subject: Subject, other: Subject, stream: str) -> None:
     """Two plugins do the same in either order, or are refused with a reason before training."""
     ends, length = [], COMPOSED[stream]
     for plugins in (subject.strategy() | other.strategy(), other.strategy() | subject.strategy()):
-        config = configured(stream, plugins, max_epochs=length["max_epochs"])
+        config = configured(
+            stream, plugins, backbone=subject.backbone, adapter=subject.adapter, max_epochs=length["max_epochs"]
+        )
         try:
-            ends.append(train(prepared(stream), config, length["num_experiences"]))
+            ends.append(train(subject.prepared(stream), config, length["num_experiences"]))
         except UserError:
             continue  # it says which two, and why
         except PluginError as error:

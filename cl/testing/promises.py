@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
 import torch
 
+from cl.config import Config
 from cl.plugins.base import Plugin, stored_bytes
+from cl.runs.prepare import Prepared
 from cl.runs.strategies import plugin_class
 from cl.testing.tiny import (
     End,
@@ -37,21 +39,26 @@ from cl.testing.watching import (
 )
 from cl.training.learner import Learner
 
+FINETUNING = "finetune"  # the empty strategy
 TOLERANCE = 1e-6
 """Absolute, in double precision, of weights of order 1: sums in another order, amplified by training."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The plugin to prove: a name of `cl plugins` or a dotted path, and its options."""
+    """The plugin to prove: a name of `cl plugins` or a dotted path, and its options; and on which network: a backbone
+    of `cl.testing.tiny`, and an adapter.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    backbone: str = "scratch"
+    adapter: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def listed(cls, name: str) -> Subject:
+    def listed(cls, name: str, backbone: str = "scratch", adapter: dict[str, Any] | None = None) -> Subject:
         """One of `PLUGINS`, with options that suit a tiny stream."""
-        return cls(name, options(name)[name])
+        return cls(name, options(name)[name], backbone, adapter or {})
 
     @property
     def plugin(self) -> type[Plugin]:
@@ -63,12 +70,25 @@ class Subject:
         return {self.name: self.options | changes}
 
     @property
+    def finetuning(self) -> Subject:
+        """The same network without the plugin."""
+        return replace(self, name=FINETUNING, options={})
+
+    def prepared(self, stream: str) -> Prepared:
+        """A tiny stream for its backbone."""
+        return prepared(stream, self.backbone)
+
+    def configured(self, stream: str, changes: dict[str, Any] | None = None, **others: Any) -> Config:
+        """The configuration that proves it; `changes`: of its options, `others`: of the trainer."""
+        plugins = {} if self.name == FINETUNING else self.strategy(**(changes or {}))
+        return configured(stream, plugins, backbone=self.backbone, adapter=self.adapter, **others)
+
+    @property
     def strengths(self) -> list[str]:
         """Its fields that weigh a penalty."""
         return [f.name for f in fields(self.plugin) if f.init and "strength" in f.name]
 
 
-FINETUNING = Subject("finetune")
 Promise = Callable[[Subject, str], None]
 PROMISES: dict[str, tuple[Promise, tuple[str, ...]]] = {}
 """By name: the promise, and the streams (of `cl.testing.tiny`) that it is proven on."""
@@ -88,7 +108,7 @@ def promise_on(*streams: str) -> Callable[[Promise], Promise]:
 def split_invariance(subject: Subject, stream: str) -> None:
     """One global batch gives one update, however many micro-batches it is dealt to (3 do not divide its size)."""
     whole = _plain(subject, stream)
-    dealt = train(prepared(stream), configured(stream, subject.strategy(), accumulate=3))
+    dealt = train(subject.prepared(stream), subject.configured(stream, accumulate=3))
     try:
         assert_same(whole.weights, dealt.weights, TOLERANCE)
         assert_same(whole.plugins, dealt.plugins, TOLERANCE)
@@ -101,7 +121,7 @@ def split_invariance(subject: Subject, stream: str) -> None:
 def padding_changes_nothing(subject: Subject, stream: str) -> None:
     """More padding in every batch that the network, or a copy of it, ever sees leaves all as it was."""
     plain = _plain(subject, stream)
-    padded = train(prepared(stream), configured(stream, subject.strategy()), change=pad_every_batch)
+    padded = train(subject.prepared(stream), subject.configured(stream), change=pad_every_batch)
     assert_same(plain.weights, padded.weights, TOLERANCE)
     assert_same(plain.plugins, padded.plugins, TOLERANCE)
 
@@ -110,7 +130,7 @@ def padding_changes_nothing(subject: Subject, stream: str) -> None:
 def batching_of_upkeep_changes_nothing(subject: Subject, stream: str) -> None:
     """What is computed from data between experiences is of examples, not of the batches they came in."""
     usual = _plain(subject, stream, 2)
-    halved = train(prepared(stream), configured(stream, subject.strategy()), num_experiences=2, change=halve_passes)
+    halved = train(subject.prepared(stream), subject.configured(stream), num_experiences=2, change=halve_passes)
     assert_same(usual.weights, halved.weights, TOLERANCE)
     assert_same(usual.plugins, halved.plugins, TOLERANCE)
 
@@ -120,16 +140,16 @@ def strength_0_is_finetuning(subject: Subject, stream: str) -> None:
     """Bit for bit: no draw too many, no batch changed."""
     if not subject.strengths:
         return
-    finetuned = _plain(FINETUNING, stream)
+    finetuned = _plain(subject.finetuning, stream)
     off = dict.fromkeys(subject.strengths, 0.0)
-    without = train(prepared(stream), configured(stream, subject.strategy(**off)))
+    without = train(subject.prepared(stream), subject.configured(stream, off))
     assert_same(finetuned.weights, without.weights)
 
 
 @promise_on("mixed")
 def it_does_something(subject: Subject, stream: str) -> None:
     """The network ends elsewhere than finetuning does."""
-    finetuned, protected = (_plain(each, stream).weights for each in (FINETUNING, subject))
+    finetuned, protected = (_plain(each, stream).weights for each in (subject.finetuning, subject))
     same = all(torch.equal(finetuned[name], weight) for name, weight in protected.items())
     assert not same or overrides(subject.plugin, "network_for"), "the network ends exactly as finetuning does"
 
@@ -144,7 +164,7 @@ def its_term_can_be_descended(subject: Subject, stream: str) -> None:
     def watch(learner: Learner) -> None:
         learner.strategy = Watched(learner.strategy.plugins, found)
 
-    train(prepared(stream), configured(stream, subject.strategy()), change=watch)
+    train(subject.prepared(stream), subject.configured(stream), change=watch)
     if stream == "sequence" and not found:
         return  # it acts on tokens alone
     assert found, "its term never has a gradient other than zero"
@@ -156,7 +176,7 @@ def its_term_can_be_descended(subject: Subject, stream: str) -> None:
 @promise_on("own")
 def state_round_trip(subject: Subject, stream: str) -> None:
     """A fresh learner that takes over weights and state goes on, between two experiences, as the old one would."""
-    config, data = configured(stream, subject.strategy()), prepared(stream)
+    config, data = subject.configured(stream), subject.prepared(stream)
     straight = _plain(subject, stream)
     half = train(data, config, num_experiences=2)
     resumed = fresh_learner(config, data)
@@ -170,7 +190,7 @@ def state_round_trip(subject: Subject, stream: str) -> None:
 @promise_on("mixed")
 def resume_inside_an_experience(subject: Subject, stream: str) -> None:
     """Stopped after two steps of the third experience and resumed, all ends bit for bit as if never stopped."""
-    config, data = configured(stream, subject.strategy()), prepared(stream)
+    config, data = subject.configured(stream), subject.prepared(stream)
     straight = _plain(subject, stream, 3)
     stopped = train(data, config, num_experiences=2).learner
     stopped.begin(data.stream[2])
@@ -185,10 +205,12 @@ def resume_inside_an_experience(subject: Subject, stream: str) -> None:
 @promise_on("own", "token")
 def a_skipped_step_leaves_no_trace(subject: Subject, stream: str) -> None:
     """A step that the scaler of float16 skips is none to a plugin: its state stays, and all that follows is finite."""
-    config = configured(stream, subject.strategy(), precision=None)
+    config = subject.configured(stream, precision=None)
     config = replace(config, trainer=config.trainer | {"plugins": [Scaled()]})
     with without_warnings():
-        end = train(prepared(stream), config, 2, change=lambda learner: spoil_a_step(learner, experience=1, step=2))
+        end = train(
+            subject.prepared(stream), config, 2, change=lambda learner: spoil_a_step(learner, experience=1, step=2)
+        )
     assert end.learner.cost.num_skipped == 1, "the step was not skipped"
     for name, value in flatten({"weights": end.weights, "plugins": end.plugins}).items():
         assert not isinstance(value, torch.Tensor) or bool(value.isfinite().all()), f"{name} is not finite"
@@ -200,7 +222,7 @@ def a_stream_of_one_experience(subject: Subject, stream: str) -> None:
     alone = _plain(subject, stream, 1)
     assert alone.rows[0][0] is not None, "it has no score"
     if not subject.plugin.from_the_start:
-        finetuned = _plain(FINETUNING, stream, 1)
+        finetuned = _plain(subject.finetuning, stream, 1)
         assert_same(finetuned.weights, alone.weights)
 
 
@@ -218,10 +240,11 @@ def frozen_weights_are_not_stored(subject: Subject, stream: str) -> None:
     """What never trains stands in no checkpoint and in no state: a frozen backbone may be larger than all else."""
 
     def freeze(learner: Learner) -> None:
-        learner.network.backbone.model.embeddings.requires_grad_(False)
+        learner.network.backbone.model.get_input_embeddings().requires_grad_(False)
 
-    learner = train(prepared(stream), configured(stream, subject.strategy()), 2, change=freeze).learner
-    frozen = {tuple(p.shape) for name, p in learner.network.base().items() if name.endswith("word_embeddings.weight")}
+    learner = train(subject.prepared(stream), subject.configured(stream), 2, change=freeze).learner
+    embeddings = learner.network.backbone.model.get_input_embeddings().weight
+    frozen = {tuple(p.shape) for p in learner.network.base().values() if p is embeddings}
     copies = [name for name, value in flatten(learner.state()).items() if tuple(getattr(value, "shape", ())) in frozen]
     assert frozen and not copies, f"frozen word embeddings are stored as {', '.join(copies)}"
 
@@ -236,13 +259,12 @@ def it_says_what_a_user_asks(subject: Subject, stream: str) -> None:
 
 
 @cache
-def trained(stream: str, plugins: str, num_experiences: int | None, max_epochs: int = 2) -> End:
-    """How a strategy, given as JSON, ends undisturbed; to be looked at, not trained on."""
-    config = configured(stream, json.loads(plugins), max_epochs=max_epochs)
-    return train(prepared(stream), config, num_experiences)
+def trained(subject: str, stream: str, num_experiences: int | None, max_epochs: int = 2) -> End:
+    """How a subject, its fields as JSON, ends undisturbed; to be looked at, not trained on."""
+    of = Subject(**json.loads(subject))
+    return train(of.prepared(stream), of.configured(stream, max_epochs=max_epochs), num_experiences)
 
 
 def _plain(subject: Subject, stream: str, num_experiences: int | None = None) -> End:
     """How it ends undisturbed; to be looked at, not trained on."""
-    plugins = subject.strategy() if subject is not FINETUNING else {}
-    return trained(stream, json.dumps(plugins), num_experiences)
+    return trained(json.dumps(asdict(subject)), stream, num_experiences)

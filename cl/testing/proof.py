@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin
@@ -58,14 +58,19 @@ ON_RANKS = (
 
 def prove_on_ranks(subjects: list[Subject]) -> list[str]:
     """Trains each in two processes, on every stream, and says what differs from one process or between the two."""
-    specs = [replace(spec, plugins=subject.strategy()) for subject in subjects for spec in ON_RANKS]
+    of = [subject for subject in subjects for _ in ON_RANKS]
+    specs = [
+        replace(spec, plugins=subject.strategy(), backbone=subject.backbone, adapter=subject.adapter)
+        for subject in subjects
+        for spec in ON_RANKS
+    ]
     broken = []
-    for spec, first, second in zip(specs, *on_two_ranks(specs), strict=True):
+    for subject, spec, first, second in zip(of, specs, *on_two_ranks(specs), strict=True):
         where = f"two ranks ({next(iter(spec.plugins))}, {spec.stream}, accumulation {spec.accumulate})"
         try:
             assert_same(first, second)
             if not spec.dropout:  # with dropout two ranks draw other masks than one, and must still agree
-                alone = trained(spec.stream, json.dumps(spec.plugins), spec.num_experiences, spec.max_epochs)
+                alone = trained(json.dumps(asdict(subject)), spec.stream, spec.num_experiences, spec.max_epochs)
                 assert_same({"weights": alone.weights, "plugins": alone.plugins}, first["end"], TOLERANCE)
                 assert alone.rows == first["rows"], "the scores differ"
         except AssertionError as error:

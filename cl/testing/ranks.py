@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ SECONDS = 600
 
 @dataclass(frozen=True)
 class Spec:
-    """What to train: experiences of a stream of `cl.testing.tiny`, a strategy, how a batch is dealt, and dropout."""
+    """What to train: experiences of a stream of `cl.testing.tiny`, a strategy, how a batch is dealt, dropout, and the
+    network.
+    """
 
     stream: str
     plugins: dict[str, Any]
@@ -30,6 +32,8 @@ class Spec:
     max_epochs: int = 1
     accumulate: int = 1
     dropout: float = 0.0
+    backbone: str = "scratch"
+    adapter: dict[str, Any] = field(default_factory=dict)
 
 
 def on_two_ranks(specs: Sequence[Spec]) -> list[list[dict[str, Any]]]:
@@ -68,8 +72,8 @@ def main() -> None:
     ends = []
     for spec in (Spec(**values) for values in json.loads((folder / "specs.json").read_text())):
         ranks = {"devices": 2, "strategy": "ddp", "max_epochs": spec.max_epochs}
-        config = configured(spec.stream, spec.plugins, spec.accumulate, **ranks)
+        config = configured(spec.stream, spec.plugins, spec.accumulate, spec.backbone, spec.adapter, **ranks)
         config = replace(config, network=replace(config.network, dropout=spec.dropout))
-        end = train(prepared(spec.stream), config, num_experiences=spec.num_experiences)
+        end = train(prepared(spec.stream, spec.backbone), config, num_experiences=spec.num_experiences)
         ends.append({"end": {"weights": end.weights, "plugins": end.plugins}, "rows": end.rows})
     torch.save(ends, folder / f"rank{rank}.pt")

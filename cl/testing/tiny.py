@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from cl.config import Config, EvaluateConfig, NetworkConfig, StreamConfig, ToyConfig, WandbConfig
 from cl.config.trainer import for_lightning
 from cl.evaluation.matrix import Row
+from cl.models.backbone import of_family
 from cl.models.options import Scratch
 from cl.runs.learners import build_learner
 from cl.runs.prepare import Prepared, prepare
@@ -80,15 +82,32 @@ def tiny_config(stream: str = "mixed", **changes: Any) -> Config:
     return replace(config, **changes)
 
 
-def configured(stream: str, plugins: dict[str, Any], accumulate: int = 1, **trainer: Any) -> Config:
-    """The configuration of one strategy, called `tested`."""
-    config = tiny_config(stream, strategies={"tested": plugins})
+def configured(
+    stream: str,
+    plugins: dict[str, Any],
+    accumulate: int = 1,
+    backbone: str = "scratch",
+    adapter: dict[str, Any] | None = None,
+    **trainer: Any,
+) -> Config:
+    """The configuration of one strategy, called `tested`. `backbone`: see `prepared`."""
+    network = replace(NETWORK, backbone=backbone, adapter=adapter or {})
+    config = tiny_config(stream, strategies={"tested": plugins}, network=network)
     return replace(config, trainer=config.trainer | trainer | {"accumulate_grad_batches": accumulate})
 
 
 @cache
-def prepared(stream: str) -> Prepared:
-    """The encoded tiny stream of a name, read once."""
+def prepared(stream: str, backbone: str = "scratch") -> Prepared:
+    """The encoded tiny stream of a name, read once, for a backbone: a scratch one, or a family of transformers such as
+    llama, with two layers of random weights that do not depend on the seed.
+    """
+    if backbone != "scratch":
+        found = prepared(stream)
+        size = replace(NETWORK.scratch, layers=2, vocabulary=len(found.tokenizer))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            family = of_family(backbone, size, max_position_embeddings=NETWORK.max_length, initializer_range=0.2)
+        return replace(found, backbone=family)
     config = tiny_config(stream)
     built = build_stream(config.stream)
     if stream == "own":

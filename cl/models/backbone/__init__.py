@@ -3,7 +3,15 @@
 from cl.models.backbone.encoder import Backbone, Facts
 from cl.models.backbone.exporting import Head, export
 from cl.models.backbone.loading import load
-from cl.models.backbone.scratch import count_words, scratch, tokenizer_from, tokenizer_of, word_pieces, words_of
+from cl.models.backbone.scratch import (
+    count_words,
+    of_family,
+    scratch,
+    tokenizer_from,
+    tokenizer_of,
+    word_pieces,
+    words_of,
+)
 
 __all__ = [
     "Backbone",
@@ -12,6 +20,7 @@ __all__ = [
     "count_words",
     "export",
     "load",
+    "of_family",
     "scratch",
     "tokenizer_from",
     "tokenizer_of",

@@ -26,6 +26,9 @@ DROPOUTS = (
     "hidden_dropout",
     "embedding_dropout",
     "mlp_dropout",
+    "attn_pdrop",  # GPT-2
+    "embd_pdrop",
+    "resid_pdrop",
 )
 
 

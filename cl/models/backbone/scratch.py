@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from cl.models.backbone.encoder import Backbone, Facts
+from cl.models.backbone.loading import DROPOUTS
 from cl.models.options import Attention, Scratch
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -36,6 +37,26 @@ def scratch(
         pad_token_id=0,
     )
     return Backbone(BertModel(config, add_pooling_layer=False), facts, attention)
+
+
+def of_family(family: str, size: Scratch, **changes: Any) -> Backbone:
+    """A model of a family of transformers, such as llama, with random weights (torch's global generator) and without
+    dropout.
+
+    `size`: its widths, depth and vocabulary; `changes`: more of its configuration.
+    """
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=size.vocabulary,
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=2 * size.hidden,
+        pad_token_id=0,
+        **dict.fromkeys(DROPOUTS, 0.0),
+        **changes,
+    )
+    return Backbone(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
 
 
 def word_pieces(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:

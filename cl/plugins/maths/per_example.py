@@ -185,7 +185,9 @@ def _watched(layers: Iterable[nn.Module], num_examples: int) -> Iterator[list[Ca
     """Collects the calls of layers, each with an output that has a gradient, and a row of its own an example."""
     calls: list[Call] = []
 
-    def note(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    def note(layer: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Tensor) -> Tensor:
+        if len(inputs) != 1 or options:  # more than a function of one tensor: left for `by_pass` to do
+            return output
         x = inputs[0].detach()
         if isinstance(layer, nn.Embedding) and len(output) == 1:  # of positions: the same for all
             x, output = (t.expand(num_examples, *t.shape[1:]) for t in (x, output))
@@ -194,7 +196,7 @@ def _watched(layers: Iterable[nn.Module], num_examples: int) -> Iterator[list[Ca
         calls.append(Call(layer, x, output))
         return output
 
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
     try:
         yield calls
     finally:

@@ -1,0 +1,7 @@
+"""Adapters: small parameters that train in a backbone whose own are frozen. The one door to peft."""
+
+from cl.models.adapters.adapted import adapted
+from cl.models.adapters.kinds import KINDS
+from cl.models.adapters.options import Adapter, read
+
+__all__ = ["KINDS", "Adapter", "adapted", "read"]

@@ -1,0 +1,90 @@
+"""A backbone with an adapter: the structure is a copy, the frozen weights are the backbone's own memory."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
+
+from cl.models.adapters.options import Adapter
+from cl.models.backbone import Backbone
+from cl.models.backbone.encoder import unused_parameters
+from cl.types import UserError
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Rounded(nn.Module):
+    """A parameter of float32 as the model uses it, in the precision that it had."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, master: Tensor) -> Tensor:
+        return master.to(self.dtype)
+
+
+def adapted(backbone: Backbone, adapter: Adapter, seed: int) -> Backbone:
+    """A backbone that shares the weights of this one and in which the adapter alone trains, drawn with `seed`.
+
+    The given one stays as it is. What trains is float32 over a base of half precision: steps of training would vanish
+    in its rounding. Torch's generators stand afterwards where they stood. Raises `UserError` for an adapter that this
+    backbone cannot bear.
+    """
+    own, shared = _sharing(backbone)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        adapter.build(own.model)
+        _own_what_trains(own.model, shared)
+        _widen(own.model, adapter.kind.prefix)
+        own.facts = own.facts._replace(unused=_freeze_unused(own, backbone))
+    return own
+
+
+def _sharing(backbone: Backbone) -> tuple[Backbone, dict[int, Any]]:
+    """A copy on the same memory, all of it frozen, and its parameters by their ids.
+
+    Parameters are objects of their own: what casts or moves those of one cell leaves the others where they are.
+    Quantised ones hold more than their numbers and are taken as they are.
+    """
+    memo: dict[int, Any] = {id(buffer): buffer for buffer in backbone.buffers()}
+    for p in backbone.parameters():
+        memo[id(p)] = nn.Parameter(p.data, requires_grad=False) if type(p) is nn.Parameter else p
+    own = copy.deepcopy(backbone, dict(memo))
+    return own, {id(p): p for p in own.parameters()}
+
+
+def _own_what_trains(model: nn.Module, shared: dict[int, Any]) -> None:
+    """Memory of their own for the base's parameters that train, such as biases."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and id(parameter) in shared:
+            parameter.data = parameter.data.clone()
+
+
+def _widen(model: nn.Module, prefix: str | None) -> None:
+    """Makes what trains float32. Parts of an adapter take their input as it comes; other modules see rounded values."""
+    narrow = [(name, p) for name, p in model.named_parameters() if p.requires_grad and p.dtype in HALF]
+    for name, parameter in narrow:
+        dtype, (owner, _, own_name) = parameter.dtype, name.rpartition(".")
+        parameter.data = parameter.data.float()
+        if prefix is None or not any(part.startswith(prefix) for part in name.split(".")):
+            module = model.get_submodule(owner)
+            register_parametrization(module, own_name, Rounded(dtype), unsafe=True)  # unsafe: it changes the type
+
+
+def _freeze_unused(own: Backbone, pristine: Backbone) -> frozenset[str]:
+    """Freezes what no hidden state depends on, such as the adapter of a pooler; all such names, the base's too."""
+    model, memory = own.model, {pristine.model.get_parameter(name).data_ptr() for name in pristine.facts.unused}
+    ours = [name for name, p in model.named_parameters() if p.requires_grad]
+    if not ours:
+        raise UserError("network.adapter: nothing of this backbone would train: choose other modules or layers")
+    unused = unused_parameters(own)
+    if unused.issuperset(ours):
+        raise UserError("network.adapter: no hidden state depends on what it adapts: choose other modules or layers")
+    for name in unused:
+        model.get_parameter(name).requires_grad_(False)
+    return unused | {name for name, p in model.named_parameters() if p.data_ptr() in memory}
