@@ -55,8 +55,12 @@ MASK = (IDS > 0).long()
 LORA = {"kind": "lora", "r": 2, "alpha": 4, "target": "all-linear"}
 
 
-@cache
 def base(family: str, dtype: torch.dtype = torch.float32) -> Backbone:
+    return loaded(family, dtype)
+
+
+@cache
+def loaded(family: str, dtype: torch.dtype) -> Backbone:
     torch.manual_seed(0)
     return Backbone(FAMILIES[family]().to(dtype))
 
