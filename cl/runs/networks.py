@@ -26,7 +26,7 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
             config.scratch, tokenizer, config.max_length, config.dropout, config.attention
         ), tokenizer
     loaded, tokenizer = backbone.load(
-        config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype
+        config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype, config.quantize
     )
     if (longest := longest_input(loaded, config.max_length)) < config.max_length:
         raise UserError(
