@@ -55,6 +55,7 @@ def frozen_copy(network: Network) -> Network:
     A frozen backbone costs no memory here, however large it is.
     """
     twin = copy.deepcopy(network, {id(parameter): parameter for parameter in network.base().values()})
+    twin.is_copy = True
     _copies.setdefault(network, WeakSet()).add(twin)
     return twin.eval().requires_grad_(False)
 
