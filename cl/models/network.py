@@ -50,9 +50,9 @@ class Network(nn.Module):
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
-        """Casts and moves. A copy leaves alone what it has by reference: that follows the network which it belongs to."""
+        """Casts and moves. A copy leaves alone what it has by reference: that goes with the network it belongs to."""
         if not self.is_copy:
-            return super()._apply(fn, recurse)
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
         base = self.base()
         for parameter in (p for name, p in self.named_parameters() if name not in base):
             parameter.data = fn(parameter.data)
