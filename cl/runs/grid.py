@@ -26,6 +26,7 @@ from cl.runs.cells import CONFIG, Cell, cells_in, cells_of, chosen
 from cl.runs.disk import is_behind
 from cl.runs.folder import ask_for, changed_code, discard, refuse_other_config, refuse_other_data, take_back, usable
 from cl.runs.learners import num_processes
+from cl.runs.needs import refuse_what_cannot_fit
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.results import Results
 from cl.runs.strategies import build_strategy
@@ -136,6 +137,8 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
             "(only=[…], seeds=[…]), or name a function that makes it as stream.scenario"
         )
     prepared = prepare(config, grid.stream)
+    names = dict.fromkeys(cell.strategy for cell in todo)
+    prepared.warnings.extend(refuse_what_cannot_fit(config, prepared.backbone, prepared.evaluator, list(names)))
     if is_first():
         refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
         if grid.discards and (gone := discard(todo)):
