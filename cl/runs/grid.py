@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -137,8 +137,10 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
             "(only=[…], seeds=[…]), or name a function that makes it as stream.scenario"
         )
     prepared = prepare(config, grid.stream)
-    names = dict.fromkeys(cell.strategy for cell in todo)
-    prepared.warnings.extend(refuse_what_cannot_fit(config, prepared.backbone, prepared.evaluator, list(names)))
+    every = replace(config, strategies={cell.strategy: cell.config.strategies[cell.strategy] for cell in todo})
+    prepared.warnings.extend(
+        refuse_what_cannot_fit(every, prepared.backbone, prepared.evaluator, list(every.strategies))
+    )
     if is_first():
         refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
         if grid.discards and (gone := discard(todo)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
 from cl.models.network import Network
 from cl.models.snapshot import twin
+from cl.plugins.base import PluginError
 from cl.plugins.maths.algebra import embeddings_of, parameters_of
 from cl.plugins.shared.remembering import Remembering
 from cl.runs.learners import learner_of, network_of, trainer_of
@@ -25,6 +27,7 @@ from cl.system.room import available, in_use
 from cl.system.words import listed, size
 from cl.types import UserError
 
+log = logging.getLogger(__name__)
 HELD = "program, data and loaded weights"
 HALF = (torch.float16, torch.bfloat16)
 REMEDY = "Set network.adapter with `layers`, over a base in network.dtype=bfloat16; or take a smaller backbone"
@@ -128,7 +131,11 @@ def needs_of(config: Config, backbone: Backbone, evaluator: Evaluator, names: It
     passes: dict[frozenset[str], Passes] = {}
     found = []
     for name in names:
-        shape, held = _at_its_widest(config, base, evaluator, name, trainer)
+        try:
+            shape, held = _at_its_widest(config, base, evaluator, name, trainer)
+        except PluginError as error:  # one of a user's may look at weights, and here they have no numbers
+            log.warning("strategy %s: what it takes in memory cannot be told: %s", name, error)
+            continue
         trains = parameters_of(shape)
         if (key := frozenset(trains)) not in passes:
             passes[key] = passes_of(config, base, evaluator, key, trainer)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from cl.plugins.base import Plugin
 from cl.runs import needs as module
 from cl.runs.learners import trainer_of
 from cl.runs.needs import Needs, Room, needs_of, refuse_what_cannot_fit, warnings_of
@@ -106,6 +107,22 @@ def test_what_surely_does_not_fit_is_refused_and_what_may_not_is_warned_of(
     assert "tested may not fit" in refuse_what_cannot_fit(*arguments)[0]
     monkeypatch.setattr(module, "available", lambda device: 10**12)
     assert refuse_what_cannot_fit(*arguments) == []
+
+
+@dataclass
+class Looks(Plugin):
+    """Looks at weights when an experience begins."""
+
+    def adapt_model(self, tools: Any, experience: Any) -> None:
+        assert float(next(tools.network.parameters()).detach().sum()) != 0
+
+
+def test_a_plugin_that_looks_at_weights_is_told_and_stops_nothing(
+    prepared: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configured("sequence", {f"{__name__}.Looks": {}}, precision="32-true")
+    assert needs_of(config, prepared("sequence").backbone, prepared("sequence").evaluator, ["tested"]) == []
+    assert "strategy tested: what it takes in memory cannot be told: plugin" in caplog.text
 
 
 def test_processes_share_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
