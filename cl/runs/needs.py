@@ -115,16 +115,22 @@ def warnings_of(found: Sequence[Needs], room: Room) -> list[str]:
 
 
 def refuse_what_cannot_fit(config: Config, backbone: Backbone, evaluator: Evaluator, names: Sequence[str]) -> list[str]:
-    """What to warn of. Raises `UserError` where strategies cannot be trained in the memory that there is."""
-    found, room = needs_of(config, backbone, evaluator, names), Room.of(trainer_of(config.trainer))
+    """What to warn of. Raises `UserError` where strategies cannot be trained in the memory that there is.
+
+    What batches take is left to `cl check`: it needs a pass through the backbone.
+    """
+    found, room = needs_of(config, backbone, evaluator, names, measured=False), Room.of(trainer_of(config.trainer))
     if problems := [problem for needs in found if (problem := room.problem(needs))]:
         raise UserError("\n".join(problems))
     return warnings_of(found, room)
 
 
-def needs_of(config: Config, backbone: Backbone, evaluator: Evaluator, names: Iterable[str]) -> list[Needs]:
-    """What a cell of each of these strategies takes. No weight is copied; a text is passed through the backbone once
-    for each choice of what trains. Raises `UserError` for a trainer or an adapter that is refused.
+def needs_of(
+    config: Config, backbone: Backbone, evaluator: Evaluator, names: Iterable[str], measured: bool = True
+) -> list[Needs]:
+    """What a cell of each of these strategies takes. No weight is copied; if batches are `measured`, a text is passed
+    through the backbone once for each choice of what trains. Raises `UserError` for a trainer or an adapter that is
+    refused.
     """
     trainer = trainer_of(config.trainer)
     base = with_adapter(config.network, backbone)
@@ -137,9 +143,11 @@ def needs_of(config: Config, backbone: Backbone, evaluator: Evaluator, names: It
             log.warning("strategy %s: what it takes in memory cannot be told: %s", name, error)
             continue
         trains = parameters_of(shape)
-        if (key := frozenset(trains)) not in passes:
-            passes[key] = passes_of(config, base, evaluator, key, trainer)
-        parts = _parts(config, shape, held, trainer) | _of_batches(config, name, passes[key], trainer)
+        parts = _parts(config, shape, held, trainer)
+        if measured:
+            if (key := frozenset(trains)) not in passes:
+                passes[key] = passes_of(config, base, evaluator, key, trainer)
+            parts |= _of_batches(config, name, passes[key], trainer)
         dense = _bytes(p for n, p in trains.items() if n not in embeddings_of(shape))
         copies = sum(held.values())
         certain = sum(parts[each] for each in ("weights", "gradients", "optimizer")) + copies * dense
