@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
+from cl.models.adapters.injected import refusals
 from cl.models.backbone import Backbone, Head
 from cl.models.backbone.classifier import Classifier
 from cl.models.backbone.exporting import does_the_same, task_model, write_code, write_tokenizer
@@ -75,7 +75,8 @@ def merged(backbone: Backbone, dtype: torch.dtype) -> Backbone:
 def _plain(backbone: Backbone, dtype: torch.dtype) -> Backbone:
     """A copy in which every number is in one precision, and parameters are what the model uses."""
     own = copy.deepcopy(backbone)
-    for module in [each for each in own.modules() if is_parametrized(each)]:
+    # Peft's wrappers answer for what they wrap: hence names of children, and not torch's `is_parametrized`.
+    for module in [each for each in own.modules() if "parametrizations" in dict(each.named_children())]:
         used = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
         module.__class__ = type(module).__bases__[0]  # torch's own removal would change the class that both share
         del module.parametrizations
@@ -97,7 +98,8 @@ def _wrapped(model: Any, backbone: Backbone, kind: Kind) -> Any:
         config.feedforward_modules = {place(name) for name in config.feedforward_modules}
     config.task_type = TaskType(TASKS[kind])
     config.base_model_name_or_path = None
-    return get_peft_model(model, config).eval()
+    with refusals():
+        return get_peft_model(model, config).eval()
 
 
 def _placed_in(model: nn.Module) -> Callable[[str], str]:
@@ -117,6 +119,6 @@ def _loads(folder: Path, written: Any, backbone: Backbone, head: Head) -> bool:
     """Whether the folder, loaded, gives the same logits: names of weights that do not fit would pass in silence."""
     from peft import PeftModel
 
-    with silent():
+    with silent(), refusals():
         base = type(written).from_pretrained(folder / BASE, config=copy.deepcopy(written.config))
         return does_the_same(PeftModel.from_pretrained(base, folder).eval(), backbone, head)

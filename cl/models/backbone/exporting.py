@@ -63,7 +63,7 @@ def export(folder: Path, backbone: Backbone, tokenizer: Any, max_length: int, he
 def task_model(
     backbone: Backbone, tokenizer: Any, head: Head, change: Callable[[Any], Any] = lambda model: None
 ) -> Any:
-    """The model of transformers, or our `Classifier`, that gives the same logits, in the head's precision, in eval mode.
+    """The model of transformers, or our `Classifier`, with the same logits, in eval mode and the head's precision.
 
     `change`: done to a model before it gets the encoder's weights, so that it has the encoder's parts. Raises
     `UserError` where there is no such model.
@@ -71,7 +71,7 @@ def task_model(
     if not type(backbone.model.config).__module__.startswith("transformers."):
         raise UserError("the backbone's code is not part of transformers (network.trust_remote_code): it has no export")
     for make in (_native, _own):
-        model = make(_config(backbone, tokenizer, head), head)
+        model: Any = make(_config(backbone, tokenizer, head), head)
         if model is None:
             continue
         model.to(head.weight.dtype).eval()

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import CONFIG_NAME, cached_file, logging
+from transformers.utils import CONFIG_NAME, logging
+from transformers.utils.hub import cached_file
 
 from cl.models.backbone.encoder import Backbone
 from cl.models.options import Attention, Precision
@@ -47,8 +48,8 @@ def load(
     options = {"trust_remote_code": trust_remote_code}
     if (Path(name) / "adapter_config.json").is_file():  # transformers would look for a base and load both
         raise UserError(
-            f"network.backbone: the folder {name} holds an adapter (adapter_config.json), which is no backbone. Name the "
-            "folder of a whole model, such as cl export --merged writes"
+            f"network.backbone: the folder {name} holds an adapter (adapter_config.json), which is no backbone. Name "
+            "the folder of a whole model, such as cl export --merged writes"
         )
     try:
         config = AutoConfig.from_pretrained(name, **options)
@@ -91,7 +92,9 @@ def load(
 
 def folder_of(name: str) -> Path:
     """The folder with the files of a backbone that was loaded: its own, or the hub's on this machine."""
-    found = name if os.path.isdir(name) else os.path.dirname(cached_file(name, CONFIG_NAME, local_files_only=True) or "")
+    found = (
+        name if os.path.isdir(name) else os.path.dirname(cached_file(name, CONFIG_NAME, local_files_only=True) or "")
+    )
     return Path(found)
 
 
