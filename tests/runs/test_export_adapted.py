@@ -177,7 +177,7 @@ FORMS: list[tuple[dict[str, Any], str, str, Kind, bool]] = [
     ({"kind": "ia3"}, "auto", "float32", "token", False),
     ({"kind": "ln-tuning"}, "auto", "bfloat16", "token", False),
     ({"kind": "lora", "use_dora": True}, "bidirectional", "float32", "token", False),
-    ({"kind": "lora", "modules_to_save": ["norm"]}, "bidirectional", "bfloat16", "sequence", True),
+    ({"kind": "lora", "modules_to_save": ["norm"]}, "bidirectional", "float32", "sequence", True),
 ]
 
 
