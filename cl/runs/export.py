@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from os import PathLike
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from cl.models import adapters, backbone
 from cl.runs.card import card
@@ -64,7 +67,8 @@ def _form(found: Restored, merged: bool) -> Literal["adapter", "weights"]:
 
 
 def _write(found: Restored, experience: Experience, target: Path, form: Literal["adapter", "weights"]) -> bool:
-    config, head = found.cell.config.network, _head(found, experience)
+    config = found.cell.config.network
+    head = _head(found, experience, torch.float32 if config.adapter else None)
     trained, tokenizer = found.network_for(experience).backbone.cpu(), found.encoder.tokenizer
     if form == "adapter":
         base = None if config.backbone == "scratch" else backbone.folder_of(placed(config, found.cell).backbone)
@@ -79,10 +83,12 @@ def _refuse_used(folder: Path) -> None:
         raise UserError(f"{folder}: something is there already: name a new folder")
 
 
-def _head(found: Restored, experience: Experience) -> backbone.Head:
-    """The rows of the classes that may be predicted."""
+def _head(found: Restored, experience: Experience, least: torch.dtype | None) -> backbone.Head:
+    """The rows of the classes that may be predicted, in their own precision or in one that is no less than `least`."""
     network = found.network_for(experience)
     head = network.head(experience.kind).cpu()
+    if least is not None:
+        head = copy.deepcopy(head).to(torch.promote_types(head.weight.dtype, least))
     places, names = found.candidates(experience)
     scale = getattr(head, "scale", None)
     bias = None if head.bias is None else head.bias[places]
