@@ -180,11 +180,15 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     experience: ExperienceName = None,
     kind: KindName = None,
+    merged: Annotated[bool, typer.Option("--merged", help="An adapter within the weights, not beside them.")] = False,
 ) -> None:
-    """Write a finished cell's network as a folder that transformers loads without `cl`, with a model card."""
+    """Write a finished cell's network as a folder that transformers loads without `cl`, with a model card.
+
+    Of a cell that has trained an adapter it is a folder for peft.
+    """
     from cl.runs.export import export as export_cell
 
-    typer.echo(export_cell(cell, folder, experience, _kind(kind)))
+    typer.echo(export_cell(cell, folder, experience, _kind(kind), merged))
 
 
 @app.command()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from cl import __version__
+from cl.models.snapshot import base_names, hashes
 from cl.reporting.cells import CellResult, load_cells, plain
-from cl.runs.cells import Cell
+from cl.runs.restored import Restored
 from cl.types import Experience, Kind
 
 TASKS: dict[Kind, str] = {"sequence": "text-classification", "token": "token-classification"}
@@ -20,11 +23,34 @@ OF_KIND: dict[Kind, str] = {
 }
 OF_LAST = "The tag of a word is that of its last token, which has read all of it; `aggregation_strategy` cannot say so."
 CODE = """
-The folder holds code, `modeling_classifier.py`, since transformers has no class that reads out features in this way.
-Read it before you trust it. It is for inference. `pipeline` logs that it does not list this class, and works.
+The folder holds code, `{place}modeling_classifier.py`, since transformers has no class that reads out features in this
+way. Read it before you trust it. It is for inference. `pipeline` logs that it does not list this class, and works.
 """
+USE = """```python
+from transformers import pipeline
+
+model = pipeline("{task}", model="this folder"{trusts}{options})
+model({arguments})
+```"""
+USE_OF_ADAPTER = """```python
+from peft import {auto}
+from transformers import AutoTokenizer, pipeline
+
+network = {auto}.from_pretrained("this folder"{trusts})
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+model = pipeline("{task}", model=network, tokenizer=tokenizer{options})
+model({arguments})
+```
+
+It is an adapter and a head. The weights under them are those of {backbone}, hash {hash}; `base/` holds them, or links
+to their files on the machine of the export. On another machine put the files in the place of the links. Once this
+folder has moved, write the new place of `base/` as `base_model_name_or_path` into `adapter_config.json`."""
+AUTO: dict[Kind, str] = {
+    "sequence": "AutoPeftModelForSequenceClassification",
+    "token": "AutoPeftModelForTokenClassification",
+}
 CARD = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: {task}
 ---
 # {strategy}, seed {seed}
@@ -36,12 +62,7 @@ Trained by continual learning (cl {version}), through a stream of {num_experienc
 - strategy: {strategy} ({plugins})
 - seed: {seed}
 {own}
-```python
-from transformers import pipeline
-
-model = pipeline("{task}", model="this folder"{trusts}{options})
-model({arguments})
-```
+{use}
 
 {of_kind}
 {code}
@@ -55,16 +76,17 @@ Of the {split} split of each experience, after the last one, in per cent: accura
 {metrics}"""
 
 
-def card(cell: Cell, experience: Experience, native: bool, pairs: bool, last: bool) -> str:
+def card(found: Restored, experience: Experience, native: bool, is_adapter: bool) -> str:
     """The text of `README.md`. `native`: whether a class of transformers loads the model, without code beside it;
-    `pairs`: whether it has learnt pairs of texts; `last`: whether words are read at their last token.
+    `is_adapter`: whether the folder is one for peft.
     """
+    cell, kind = found.cell, experience.kind
     (result,) = load_cells([cell.folder])
-    config, kind = cell.config, experience.kind
+    config = cell.config
     own = f"\nIt answers as one of the experience {plain(experience.name)}.\n"
-    last = last and kind == "token"
-    options, arguments = CALL_OF_PAIRS if pairs else CALL_OF_LAST if last else CALLS[kind]
+    last = found.encoder.word == "last" and kind == "token"
     return CARD.format(
+        library="peft" if is_adapter else "transformers",
         task=TASKS[kind],
         strategy=plain(cell.strategy),
         seed=cell.seed,
@@ -76,15 +98,34 @@ def card(cell: Cell, experience: Experience, native: bool, pairs: bool, last: bo
         max_length=config.network.max_length,
         plugins=plain(str(config.strategies[cell.strategy] or "no plugin")),
         own=own if experience.candidates == "own" else "",
-        trusts="" if native else ", trust_remote_code=True",
-        options=options,
-        arguments=arguments,
+        use=_use(found, experience, native, is_adapter, last),
         of_kind=OF_LAST if last else OF_KIND[kind],
-        code="" if native else CODE,
+        code="" if native else CODE.format(place="base/" if is_adapter else ""),
         split=config.evaluate.split,
         scores=_scores(result),
         metrics=_metrics(result),
     )
+
+
+def _use(found: Restored, experience: Experience, native: bool, is_adapter: bool, last: bool) -> str:
+    """How it is used; of an adapter also what it stands upon."""
+    kind = experience.kind
+    options, arguments = CALL_OF_PAIRS if found.takes_pairs else CALL_OF_LAST if last else CALLS[kind]
+    return (USE_OF_ADAPTER if is_adapter else USE).format(
+        task=TASKS[kind],
+        trusts="" if native else ", trust_remote_code=True",
+        options=options,
+        arguments=arguments,
+        auto=AUTO[kind],
+        backbone=plain(found.cell.config.network.backbone),
+        hash=_hash(found, experience) if is_adapter else "",
+    )
+
+
+def _hash(found: Restored, experience: Experience) -> str:
+    """Of the weights that have not trained."""
+    network = found.network_for(experience)
+    return sha256(str(sorted(hashes(network, base_names(network)).items())).encode()).hexdigest()[:16]
 
 
 def _scores(result: CellResult) -> str:

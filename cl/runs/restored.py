@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def restored(folder: Path) -> Restored:
     cell = one_cell(folder)
     state = _final_state(cell)
     experiences = read_experiences(cell.folder)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _naming_the_backbone(cell):
         network, tokenizer = _backbone(cell)
         encoder = encoder_for(cell.config.network, network, tokenizer, None)
         evaluator = Evaluator(experiences, Store.build(experiences, encoder))
@@ -141,10 +142,22 @@ def _backbone(cell: Cell) -> tuple[backbone.Backbone, Any]:
         return backbone.scratch(
             config.scratch, tokenizer, config.max_length, config.dropout, config.attention
         ), tokenizer
-    return build_backbone(_placed(config, cell), [])
+    return build_backbone(placed(config, cell), [])
 
 
-def _placed(config: NetworkConfig, cell: Cell) -> NetworkConfig:
+@contextmanager
+def _naming_the_backbone(cell: Cell) -> Iterator[None]:
+    """Adds to a refusal what the cell stands upon, and where that was."""
+    try:
+        yield
+    except UserError as error:
+        name, state = cell.config.network.backbone, state_of(cell.folder)
+        holds = "holds an adapter alone, for" if cell.config.network.adapter else "was trained from"
+        seen = f", as seen from {state.started_in}" if state and not Path(name).is_absolute() else ""
+        raise UserError(f"{cell.folder} {holds} the backbone {name}{seen}: {error}") from error
+
+
+def placed(config: NetworkConfig, cell: Cell) -> NetworkConfig:
     """The configuration with a relative folder of the backbone as it was meant when the run began."""
     state = state_of(cell.folder)
     folder = Path(state.started_in if state else "", config.backbone)

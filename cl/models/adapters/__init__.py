@@ -1,7 +1,8 @@
 """Adapters: small parameters that train in a backbone whose own are frozen. The one door to peft."""
 
 from cl.models.adapters.adapted import adapted
+from cl.models.adapters.exporting import export_adapter, merged
 from cl.models.adapters.kinds import KINDS
 from cl.models.adapters.options import Adapter, read
 
-__all__ = ["KINDS", "Adapter", "adapted", "read"]
+__all__ = ["KINDS", "Adapter", "adapted", "export_adapter", "merged", "read"]

@@ -64,7 +64,7 @@ def build(name: str, model: nn.Module, values: dict[str, Any], places: list[str]
         transposed = any(type(modules.get(each)).__name__ == "Conv1D" for each in named["target_modules"])
         named.setdefault("fan_in_fan_out", transposed)
     _refuse_unknown(model, named.get("modules_to_save") or [])
-    with _refusals():
+    with refusals():
         inject_adapter_in_model(options(name)(**named), model)
 
 
@@ -109,7 +109,8 @@ def _refuse_unknown(model: nn.Module, modules_to_save: list[str]) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """Raises `UserError` for what peft refuses."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Unsupported layer type")  # every norm is one, for ln-tuning

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -19,7 +19,8 @@ class Kind:
     `options`: the dataclass of its options, asked for only where it is used, since peft takes seconds to import;
     `short`: short names of fields; `hidden`: fields that are no options. `build(model, values, places)` puts it into a
     model, within the modules whose names begin so. `note(model, places)`: what to tell a user, or nothing. `prefix`:
-    how the parts are called that take inputs of any precision; None where the model's own parameters train.
+    how the parts are called that take inputs of any precision; None where the model's own parameters train. `exports`:
+    what a trained one can be written as: an adapter for peft, the whole model's weights, or nothing.
     """
 
     options: Callable[[], type]
@@ -28,6 +29,7 @@ class Kind:
     short: dict[str, str] = field(default_factory=dict)
     hidden: Callable[[], frozenset[str]] = frozenset
     note: Callable[[nn.Module, list[str]], str] = lambda model, places: ""
+    exports: Literal["adapter", "weights", "nothing"] = "nothing"
 
 
 def _of_peft(name: str, prefix: str | None, **short: str) -> Kind:
@@ -37,6 +39,7 @@ def _of_peft(name: str, prefix: str | None, **short: str) -> Kind:
         prefix,
         {"target": "target_modules", **short},
         injected.hidden,
+        exports="adapter",
     )
 
 
@@ -44,6 +47,6 @@ KINDS: dict[str, Kind] = {
     "lora": _of_peft("LORA", "lora_", alpha="lora_alpha", dropout="lora_dropout"),
     "ia3": _of_peft("IA3", "ia3_"),
     "ln-tuning": _of_peft("LN_TUNING", None),
-    "bitfit": Kind(lambda: bitfit.Options, bitfit.build, None, note=bitfit.note),
+    "bitfit": Kind(lambda: bitfit.Options, bitfit.build, None, note=bitfit.note, exports="weights"),
     "bottleneck": Kind(lambda: bottleneck.Options, bottleneck.build, "bottleneck_"),
 }

@@ -2,7 +2,7 @@
 
 from cl.models.backbone.encoder import Backbone, Facts
 from cl.models.backbone.exporting import Head, export
-from cl.models.backbone.loading import load
+from cl.models.backbone.loading import folder_of, load
 from cl.models.backbone.scratch import (
     count_words,
     of_family,
@@ -19,6 +19,7 @@ __all__ = [
     "Head",
     "count_words",
     "export",
+    "folder_of",
     "load",
     "of_family",
     "scratch",

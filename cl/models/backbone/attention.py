@@ -63,6 +63,7 @@ def set_direction(model: Any, attention: Attention) -> None:
     """
     layers = [module for module in model.modules() if hasattr(module, "is_causal")]
     if not isinstance(attention, int):
+        model.config.is_causal = attention == "causal"  # for transformers' own passes, once it is exported
         for layer in layers:
             layer.is_causal = attention == "causal"
         return

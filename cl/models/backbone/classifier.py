@@ -9,9 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+
+class Cosine(nn.Linear):
+    """Logits are a scale times the cosine of feature and row."""
+
+    def __init__(self, hidden: int, num_classes: int) -> None:
+        super().__init__(hidden, num_classes, bias=False)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * linear(normalize(features, dim=-1), normalize(self.weight, dim=-1))
 
 
 class Classifier(PreTrainedModel):
@@ -22,16 +33,15 @@ class Classifier(PreTrainedModel):
     of texts with token types. The tag of a word is that of its first token.
     """
 
-    base_model_prefix = "encoder"
-
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        if hasattr(self.encoder, "pooler"):
-            self.encoder.pooler = None  # nothing here reads it
-        self.is_cosine = config.classifier["head"] == "cosine"
-        self.classifier = nn.Linear(config.hidden_size, len(config.id2label or {}), bias=not self.is_cosine)
-        self.scale = nn.Parameter(torch.ones(())) if self.is_cosine else None
+        encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        if hasattr(encoder, "pooler"):
+            encoder.pooler = None  # nothing here reads it
+        self.base_model_prefix = encoder.base_model_prefix  # so that files of the family's other classes load too
+        setattr(self, self.base_model_prefix, encoder)
+        readout = Cosine if config.classifier["head"] == "cosine" else nn.Linear
+        self.classifier = readout(config.hidden_size, len(config.id2label or {}))
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
@@ -44,21 +54,14 @@ class Classifier(PreTrainedModel):
         """Other arguments are ignored, and token types of single texts, which are all alike."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         types = {"token_type_ids": token_type_ids} if self.config.classifier["types"] else {}
-        hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state
+        hidden = self.base_model(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state
         if self.config.classifier["kind"] == "token":
-            return TokenClassifierOutput(logits=self._logits(hidden))
+            return TokenClassifierOutput(logits=self.classifier(hidden))
         if self.config.classifier["pooling"] == "first":
-            return SequenceClassifierOutput(logits=self._logits(hidden[:, 0]))
+            return SequenceClassifierOutput(logits=self.classifier(hidden[:, 0]))
         if self.config.classifier["pooling"] == "last":
             places = torch.arange(mask.shape[1], device=mask.device)
             last = (places * mask).argmax(1)
-            return SequenceClassifierOutput(logits=self._logits(hidden[torch.arange(len(hidden)), last]))
+            return SequenceClassifierOutput(logits=self.classifier(hidden[torch.arange(len(hidden)), last]))
         weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return SequenceClassifierOutput(logits=self._logits((hidden * weights).sum(1) / weights.sum(1)))
-
-    def _logits(self, features: Tensor) -> Tensor:
-        if self.scale is None:
-            logits: Tensor = self.classifier(features)
-            return logits
-        rows = normalize(self.classifier.weight, dim=-1)
-        return self.scale * (normalize(features, dim=-1) @ rows.T)
+        return SequenceClassifierOutput(logits=self.classifier((hidden * weights).sum(1) / weights.sum(1)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers.utils import CONFIG_NAME, logging
+from transformers.utils.hub import cached_file
 
 from cl.models.backbone.encoder import Backbone
 from cl.models.backbone.quantising import quantisation
@@ -47,6 +49,11 @@ def load(
     `quantisation`.
     """
     options, quantised = {"trust_remote_code": trust_remote_code}, quantisation(quantize or {})
+    if (Path(name) / "adapter_config.json").is_file():  # transformers would look for a base and load both
+        raise UserError(
+            f"network.backbone: the folder {name} holds an adapter (adapter_config.json), which is no backbone. Name "
+            "the folder of a whole model, such as cl export --merged writes"
+        )
     try:
         config = AutoConfig.from_pretrained(name, **options)
         if dropout is not None:
@@ -54,7 +61,7 @@ def load(
                 if isinstance(getattr(config, key, None), float | int):
                     setattr(config, key, dropout)
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
-        with _silent():  # that an encoder has no head for generating text is no news; what is missing is told below
+        with silent():  # that an encoder has no head for generating text is no news; what is missing is told below
             model, loading = AutoModel.from_pretrained(
                 name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options, **quantised
             )
@@ -86,8 +93,16 @@ def load(
     return backbone, tokenizer
 
 
+def folder_of(name: str) -> Path:
+    """The folder with the files of a backbone that was loaded: its own, or the hub's on this machine."""
+    found = (
+        name if os.path.isdir(name) else os.path.dirname(cached_file(name, CONFIG_NAME, local_files_only=True) or "")
+    )
+    return Path(found)
+
+
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """No report of transformers' about weights that a file has and a model has not, or the other way round."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
