@@ -7,13 +7,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from cl.config import Config
 from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
+from cl.models.backbone.encoder import HALF
 from cl.models.network import Network
 from cl.models.snapshot import twin
 from cl.plugins.base import PluginError
@@ -29,7 +29,6 @@ from cl.types import UserError
 
 log = logging.getLogger(__name__)
 HELD = "program, data and loaded weights"
-HALF = (torch.float16, torch.bfloat16)
 REMEDY = "Set network.adapter with `layers`, over a base in network.dtype=bfloat16; or take a smaller backbone"
 LIGHTER = "Set network.adapter with `layers`, network.gradient_checkpointing=true, or a smaller training.batch_size"
 

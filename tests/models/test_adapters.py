@@ -279,6 +279,14 @@ def test_a_family_that_cannot_bear_a_kind() -> None:
         adapted(albert, read({**LORA, "layers": 0}), 0)
 
 
+def test_whole_modules_in_half_precision_are_refused() -> None:
+    """Peft's wrapper of them is lost where a network with float32 parameters over such a base is copied."""
+    torch.manual_seed(0)
+    narrow = Backbone(hf.LlamaModel(hf.LlamaConfig(**SIZE))).to(torch.bfloat16)
+    with pytest.raises(UserError, match=r"modules_to_save: .* set network.dtype=float32, or leave it out"):
+        adapted(narrow, read({**LORA, "modules_to_save": ["norm"]}), 0)
+
+
 @pytest.mark.parametrize(("kind", "by_layer"), [("lora", True), ("bottleneck", True), ("dora", False), ("ia3", False)])
 def test_fisher_of_adapters_is_that_of_single_examples(kind: str, by_layer: bool) -> None:
     """By layer where layers alone train; what else trains is seen by a try, and each example gets its own pass."""

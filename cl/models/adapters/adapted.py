@@ -11,10 +11,8 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from cl.models.adapters.options import Adapter
 from cl.models.backbone import Backbone
-from cl.models.backbone.encoder import unused_parameters
+from cl.models.backbone.encoder import HALF, unused_parameters
 from cl.types import UserError
-
-HALF = (torch.float16, torch.bfloat16)
 
 
 class Rounded(nn.Module):

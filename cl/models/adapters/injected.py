@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from cl.models.adapters.layers import chosen_of, embeddings, linears, norms
+from cl.models.backbone.encoder import HALF
 from cl.system.words import one_of
 from cl.types import UserError
 
@@ -64,6 +65,11 @@ def build(name: str, model: nn.Module, values: dict[str, Any], places: list[str]
         transposed = any(type(modules.get(each)).__name__ == "Conv1D" for each in named["target_modules"])
         named.setdefault("fan_in_fan_out", transposed)
     _refuse_unknown(model, named.get("modules_to_save") or [])
+    if named.get("modules_to_save") and next(model.parameters()).dtype in HALF:
+        raise UserError(
+            "network.adapter.modules_to_save: peft's copies of whole modules in half precision cannot be told from the "
+            "base's where a network is copied: set network.dtype=float32, or leave it out"
+        )
     with refusals():
         inject_adapter_in_model(options(name)(**named), model)
 

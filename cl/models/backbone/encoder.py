@@ -17,6 +17,8 @@ from cl.models.options import Attention
 from cl.models.packing import Layout, Packing
 from cl.types import UserError
 
+HALF = (torch.float16, torch.bfloat16)  # precisions in which small steps of training are lost
+
 
 class Facts(NamedTuple):
     """What is found out about a model by trying it, once a run: `unused`, the names of parameters that no hidden state
