@@ -113,8 +113,9 @@ class NetworkConfig:
     """The precision in which a backbone is loaded, float32 or bfloat16. bfloat16 takes half the memory and is meant for
     weights that do not train: small steps of training are lost in it."""
     cache_mb: int = 1000
-    """Megabytes, at most, for what layers below all that trains make of the examples of an experience. It is computed
-    once for all epochs, where these layers draw no dropout; the longest examples are left out first. 0: no cache."""
+    """Megabytes, at most, for what layers below all that trains make of examples, where they draw no dropout: half for
+    those of an experience, in all its epochs, half for those that all experiences are scored on. The longest are left
+    out first. 0: no cache."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of layers for the backward pass and compute the rest anew: much less memory, slower."""
     adapter: dict[str, Any] = field(default_factory=dict)

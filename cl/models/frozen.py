@@ -1,4 +1,4 @@
-"""The frozen part of a network: what layers below all that trains make of an example is computed once an experience."""
+"""The frozen part of a network: what layers below all that trains make of examples is computed once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AT_ONCE = 4096  # tokens that are computed together
 
 
 class FrozenPart:
-    """Hidden states of examples as they enter the first layer that trains, by row of the store, for an experience.
+    """Hidden states of examples as they enter the first layer that trains, by row of the store.
 
     Examples are computed in groups that depend on nothing but which examples there are: so their numbers are the same
     on any number of ranks, in any order and after a resume. All copies of a network share its frozen part, and use it
@@ -71,13 +71,21 @@ class FrozenPart:
         self._first, self._length = ends - lengths, lengths
         self.num_bytes = self._hidden.nbytes + self._ids.nbytes
 
-    def pass_of(self, backbone: Backbone, batch: Batch) -> Tensor:
-        """Hidden states `[B, L, H]` of a batch, by what is kept of its examples and computed anew of the others."""
-        given = batch.input_ids, batch.attention_mask, batch.types
+    def stands(self, backbone: Backbone) -> bool:
+        """Whether what was prepared holds on: the same weights are frozen, up to the same layer."""
+        layer = backbone.first_trained_layer()
+        return bool(self._groups) and layer == self._layer and self._parameters == _parameters_below(backbone, layer)
+
+    def pass_of(self, backbone: Backbone, batch: Batch) -> Tensor | None:
+        """Hidden states `[B, L, H]` of a batch, by what is kept of its examples and computed anew of the others; None
+        where nothing is kept of any.
+        """
         if not self._groups or not backbone.is_packed_now or not self._serves(backbone, batch):
-            return backbone(*given)  # type: ignore[no-any-return]
+            return None
         hidden = self._below(backbone, batch)
-        return backbone(*given) if hidden is None else backbone.above(self._layer, hidden, *given)
+        if hidden is None:
+            return None
+        return backbone.above(self._layer, hidden, batch.input_ids, batch.attention_mask, batch.types)
 
     # ---------------------------------------------------------------------------------------------- inside
 

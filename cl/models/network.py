@@ -32,7 +32,8 @@ class Network(nn.Module):
         cache: int = 0,
     ) -> None:
         super().__init__()
-        self.frozen = FrozenPart(cache)
+        self.frozen = FrozenPart(cache // 2)  # of what an experience trains on
+        self.frozen_tests = FrozenPart(cache // 2)  # of what every experience is scored on
         self.backbone, self.pooling, self.head_type = backbone, pooling_of(pooling, backbone), head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
@@ -81,7 +82,11 @@ class Network(nn.Module):
         return head
 
     def forward(self, batch: Batch) -> Outputs:
-        hidden = self.frozen.pass_of(self.backbone, batch)
+        parts = self.frozen, self.frozen_tests
+        kept = (hidden for part in parts if (hidden := part.pass_of(self.backbone, batch)) is not None)
+        hidden = next(kept, None)
+        if hidden is None:
+            hidden = self.backbone(batch.input_ids, batch.attention_mask, batch.types)
         return {kind: self._output(kind, batch, hidden) for kind in KINDS if kind in self.heads}
 
     def _output(self, kind: Kind, batch: Batch, hidden: Tensor) -> Output:

@@ -1,4 +1,4 @@
-"""The frozen part of a learner's network, for an experience of several epochs."""
+"""The frozen part of a learner's network, kept of the examples that come again."""
 
 from __future__ import annotations
 
@@ -9,23 +9,37 @@ from torch import Tensor
 
 from cl.batches import Batch
 from cl.data.collate import collate
+from cl.data.dataset import Dataset
+from cl.models.frozen import FrozenPart
 
 if TYPE_CHECKING:
     from cl.training.learner import Learner
 
 
-def keep_frozen_part(learner: Learner) -> None:
-    """Makes room for what layers below all that trains make of the examples that an experience trains on, and of those
-    that plugins remember. Where there is one epoch alone, nothing comes again.
+def keep_frozen_parts(learner: Learner) -> None:
+    """Makes room for what layers below all that trains make of the examples of an experience: those that it trains on,
+    those that plugins remember, and those that an epoch is chosen by; and of all that is scored, for the whole stream.
+
+    Where there is one epoch alone, or one experience, nothing comes again.
     """
-    plan, store = learner.plan, learner.store
-    if plan.num_steps <= plan.steps_per_epoch:
-        return
-    remembered = [data.rows for data in learner.strategy.remembered(learner.tools)]
-    data = store.of(rows := torch.unique(torch.cat([plan.train.rows, *remembered])), torch.zeros_like(rows))
+    plan, store, options = learner.plan, learner.store, learner.recipe.options
+    if plan.num_steps > plan.steps_per_epoch:
+        rows = [plan.train.rows, *(data.rows for data in learner.strategy.remembered(learner.tools))]
+        if options.keep_best or options.patience is not None:
+            rows.append(store.splits[learner.experience.index, "valid"])
+        _prepare(learner.network.frozen, learner, rows)
+    experiences = learner.evaluator.experiences
+    if len(experiences) > 1 and not learner.network.frozen_tests.stands(learner.network.backbone):
+        _prepare(learner.network.frozen_tests, learner, [store.splits[e.index, "test"] for e in experiences])
+
+
+def _prepare(part: FrozenPart, learner: Learner, of: list[Tensor]) -> None:
+    def rows_of(rows: Tensor) -> Dataset:
+        return learner.store.of(rows, torch.zeros_like(rows))
 
     def batch_of(rows: Tensor) -> Batch:
-        chosen = store.of(rows, torch.zeros_like(rows))
-        return collate(chosen, learner.experience.index, training=False, placeholder=True).to(learner.device)
+        batch = collate(rows_of(rows), learner.experience.index, training=False, placeholder=True)
+        return batch.to(learner.device)
 
-    learner.network.frozen.prepare(learner.network.backbone, data.rows, data.lengths, batch_of)
+    rows = torch.unique(torch.cat(of))
+    part.prepare(learner.network.backbone, rows, rows_of(rows).lengths, batch_of)

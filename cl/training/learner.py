@@ -26,7 +26,7 @@ from cl.models.snapshot import base_names, hashes, settle, snapshot, take_back
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
-from cl.training.frozen import keep_frozen_part
+from cl.training.frozen import keep_frozen_parts
 from cl.training.optimizer import optimizer_of
 from cl.training.outcome import Cost, Diverged, Learnt
 from cl.training.recipe import LOG_EVERY, Recipe, Training
@@ -177,7 +177,7 @@ class Learner(LightningModule):
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
         self._base = hashes(self.network, base_names(self.network))
-        keep_frozen_part(self)
+        keep_frozen_parts(self)
         if not self.num_steps:
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
