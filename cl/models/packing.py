@@ -26,7 +26,9 @@ class Prefix:
 
     def before(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of an attention layer, `[B, heads, L, D]` → `[B, heads, V + L, D]`."""
-        number: int = module.layer_idx  # type: ignore[assignment]
+        number = getattr(module, "layer_idx", None)
+        if number is None:
+            raise TypeError("its attention does not say which layer it is of")
         return _joined(self.keys[number], key), _joined(self.values[number], value)
 
 

@@ -64,7 +64,7 @@ def build(name: str, model: nn.Module, values: dict[str, Any], places: list[str]
         transposed = any(type(modules.get(each)).__name__ == "Conv1D" for each in named["target_modules"])
         named.setdefault("fan_in_fan_out", transposed)
     _refuse_unknown(model, named.get("modules_to_save") or [])
-    with _refusals():
+    with refusals():
         inject_adapter_in_model(options(name)(**named), model)
 
 
@@ -109,11 +109,12 @@ def _refuse_unknown(model: nn.Module, modules_to_save: list[str]) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """What peft refuses within it is told as a `UserError`."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Unsupported layer type")  # every norm is one, for ln-tuning
             yield
-    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"network.adapter: peft refuses it: {first}") from error
