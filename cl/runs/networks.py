@@ -26,7 +26,8 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
         config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype
     )
     if (longest := longest_input(loaded, most)) < most:
-        virtual = f", {most - config.max_length} virtual ones of network.adapter among them" * (most > config.max_length)
+        num = most - config.max_length
+        virtual = f", the {num} virtual ones of network.adapter among them" if num else ""
         raise UserError(
             f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most"
             f"{virtual}: lower it"

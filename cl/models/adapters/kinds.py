@@ -20,7 +20,7 @@ class Kind:
     `short`: short names of fields; `hidden`: fields that are no options. `build(model, values, places)` puts it into a
     model, within the modules whose names begin so. `note(model, places)`: what to tell a user, or nothing. `prefix`:
     how the parts are called that take inputs of any precision; None where the model's own parameters train.
-    `defaults`: values of fields that have none of their own; `has_layers`: whether it can be put into some layers alone.
+    `defaults`: values of fields that have none of their own; `has_layers`: whether it can be in some layers alone.
     """
 
     options: Callable[[], type]

@@ -93,8 +93,8 @@ def _known(kind: Kind) -> Iterator[tuple[str, tuple[str, Any]]]:
 
 def _narrow(hint: Any) -> Any:
     """Where peft has a list of words and takes any text besides, which it passes over: the words alone."""
-    words = [each for each in get_args(hint) if isinstance(each, EnumType)]
-    return Literal[tuple(str(word.value) for word in words[0])] if words and str in get_args(hint) else hint
+    words: list[Any] = [each for each in get_args(hint) if isinstance(each, EnumType)]
+    return Literal[tuple(word.value for word in words[0])] if words and str in get_args(hint) else hint
 
 
 def _short(kind: Kind) -> dict[str, str]:

@@ -56,7 +56,8 @@ class KeysAndValues(Encoded):
     """Keys and values that all tokens of a layer see before their own, at positions that come first."""
 
     def lead(self, entering: Entering, embed: nn.Module) -> Entering:
-        found = self.encoded().unflatten(2, (self.num_layers, 2, self.num_heads, -1))
+        found = self.encoded()
+        found = found.view(*found.shape[:2], self.num_layers, 2, self.num_heads, -1)
         keys, values = found.permute(3, 2, 0, 4, 1, 5)  # [layers, 1 or B, heads, V, D] each
         return entering._replace(prefix=Prefix(keys.unbind(), values.unbind()))
 
@@ -78,8 +79,8 @@ def build(name: str, model: Any, values: dict[str, Any], places: list[str]) -> N
     sizes = {"token_dim": width, "num_attention_heads": model.config.num_attention_heads}
     with refusals():
         asked = options(name)(**values, **sizes, num_transformer_submodules=1)
-        asked = _prepare_prompt_learning_config(asked, model.config)  # layers, and heads that share keys
-        encoder = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(name)]
+        asked = _prepare_prompt_learning_config(asked, model.config)  # type: ignore[no-untyped-call]
+        encoder: Any = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(name)]
         made = encoder(asked, words) if name == "PROMPT_TUNING" else encoder(asked)
     model.virtual_tokens = (KeysAndValues if is_prefix else Prompt)(made, asked)
 
