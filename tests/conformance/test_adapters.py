@@ -1,0 +1,42 @@
+"""What every strategy promises on decoders with adapters too: their base is frozen, shared, and never stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cl.plugins import PLUGINS
+from cl.testing import PROMISES, Subject
+
+ADAPTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("llama", {"r": 2, "target": "all-linear"}),
+    "bottleneck": ("qwen2", {"size": 4}),
+}
+"""By kind: the tiny backbone, and options."""
+QUICK = {
+    ("lora", "ewc", "split_invariance"),
+    ("lora", "der++", "resume_inside_an_experience"),
+    ("bottleneck", "gem", "split_invariance"),
+    ("bottleneck", "lwf", "resume_inside_an_experience"),
+}
+CASES = [
+    (kind, name, promise)
+    for kind in ADAPTED
+    for name in PLUGINS
+    for promise, (_, streams) in PROMISES.items()
+    if promise != "it_composes_or_is_refused" and "mixed" in streams
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "promise"),
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES],
+)
+def test_promise(kind: str, name: str, promise: str) -> None:
+    backbone, options = ADAPTED[kind]
+    PROMISES[promise][0](Subject.listed(name, backbone, {"kind": kind, **options}), "mixed")
+
+
+def test_the_quick_ones_are_among_them() -> None:
+    assert set(CASES) >= QUICK
