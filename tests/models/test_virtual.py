@@ -237,3 +237,14 @@ def test_fisher_of_virtual_tokens_is_that_of_single_examples(kind: str, by_layer
 )
 def test_promises_hold_with_virtual_tokens(promise: str, plugin: str, kind: str) -> None:
     PROMISES[promise][0](Subject.listed(plugin, "llama", {"kind": kind, "tokens": 3}), "sequence")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_and_gradient_checkpointing_change_nothing_they_should_not(kind: str) -> None:
+    ours = built("llama", **asked(kind)).train()
+    hidden = ours(IDS, MASK)
+    gradients = torch.autograd.grad(hidden.sin().sum(), trained_of(ours))
+    ours.checkpoint_gradients()
+    torch.testing.assert_close(torch.autograd.grad(ours(IDS, MASK).sin().sum(), trained_of(ours)), gradients)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert adapted(base("llama"), read(asked(kind)), 0)(IDS, MASK).isfinite().all()

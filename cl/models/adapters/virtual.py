@@ -36,8 +36,10 @@ class Encoded(Virtual):
 
     def encoded(self) -> Tensor:
         """`[1, V, W]`, or `[B, V, W]` where somebody who watches layers has made an example each of them."""
-        places = torch.arange(self.num, device=next(self.parameters()).device).unsqueeze(0)
-        with torch.backends.cudnn.flags(enabled=False):  # its LSTM has no backward pass in eval mode
+        device = next(self.parameters()).device
+        places = torch.arange(self.num, device=device).unsqueeze(0)
+        # Without cudnn, whose LSTM has no backward pass in eval mode, and without autocast, which some LSTMs refuse.
+        with torch.backends.cudnn.flags(enabled=False), torch.autocast(device.type, enabled=False):
             found: Tensor = self.encoder(places)
         return found
 
