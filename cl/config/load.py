@@ -144,6 +144,7 @@ def _set(config: DictConfig, key: str, value: Any, where: Callable[[], str], mer
     """Sets a key. `where` finds the place of the value for an error; it is slow, so it is asked only then."""
     if key == "seeds" and isinstance(value, int):
         value = [value]
+    merge &= key != "network.adapter"  # options of one kind mean nothing to another
     try:
         OmegaConf.update(config, key, value, merge=merge, force_add=False)
     except TypeError as error:  # a list for a mapping, or the other way round

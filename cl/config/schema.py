@@ -112,6 +112,9 @@ class NetworkConfig:
     dtype: Precision = "float32"
     """The precision in which a backbone is loaded, float32 or bfloat16. bfloat16 takes half the memory and is meant for
     weights that do not train: small steps of training are lost in it."""
+    quantize: dict[str, Any] = field(default_factory=dict)
+    """Weights of 4 or 8 bits under an adapter, such as {load_in_4bit: true}: fields of BitsAndBytesConfig, as
+    transformers documents them. It needs a GPU and the package bitsandbytes."""
     cache_mb: int = 1000
     """Megabytes, at most, for what layers below all that trains make of examples, where they draw no dropout: half for
     those of an experience, in all its epochs, half for those that all experiences are scored on. The longest are left
@@ -245,6 +248,12 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
             "trainer.precision",
             f" is {config.trainer['precision']}, which rounds the adapter after each step until small steps vanish: "
             f"give {str(config.trainer['precision']).replace('true', 'mixed')}",
+        )
+    if config.network.quantize and (config.network.backbone == "scratch" or not config.network.adapter):
+        yield (
+            "network.quantize",
+            ": weights of 4 or 8 bits do not train: give a pretrained network.backbone, and what trains instead of it "
+            "as network.adapter",
         )
     yield from trainer.problems(config.trainer)
     for name in config.strategies:

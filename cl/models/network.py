@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -37,6 +39,7 @@ class Network(nn.Module):
         self.backbone, self.pooling, self.head_type = backbone, pooling_of(pooling, backbone), head
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
+        self.is_copy = False  # of another network, with its base by reference
         self.trained: set[str] = set()  # names of parameters that train or have trained
 
     def train(self, mode: bool = True) -> Network:
@@ -44,6 +47,15 @@ class Network(nn.Module):
         super().train(mode)
         if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
             self.backbone.eval()
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
+        """Casts and moves. A copy leaves alone what it has by reference: that goes with the network it belongs to."""
+        if not self.is_copy:
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+        base = self.base()
+        for parameter in (p for name, p in self.named_parameters() if name not in base):
+            parameter.data = fn(parameter.data)
         return self
 
     def base(self) -> dict[str, nn.Parameter]:

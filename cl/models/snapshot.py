@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 
+from cl.models.backbone import Backbone
 from cl.models.network import Network
 
 Snapshot = dict[str, Tensor]
@@ -55,8 +56,19 @@ def frozen_copy(network: Network) -> Network:
     A frozen backbone costs no memory here, however large it is.
     """
     twin = copy.deepcopy(network, {id(parameter): parameter for parameter in network.base().values()})
+    twin.is_copy = True
     _copies.setdefault(network, WeakSet()).add(twin)
     return twin.eval().requires_grad_(False)
+
+
+def twin(backbone: Backbone, memory: Callable[[Tensor], Tensor]) -> Backbone:
+    """The same structure, parameter objects of its own, and as their numbers what `memory` makes of each: itself, for
+    none of its own.
+    """
+    memo: dict[int, object] = {id(buffer): memory(buffer) for buffer in backbone.buffers()}
+    for p in backbone.parameters():
+        memo[id(p)] = nn.Parameter(memory(p.data), requires_grad=p.requires_grad)
+    return copy.deepcopy(backbone, memo)
 
 
 def settle(network: Network) -> None:

@@ -66,5 +66,5 @@ def _padding(backbone: Backbone) -> int:
 def _tokens(backbone: Backbone, length: int) -> Tensor:
     """A text `[1, L]` without a padding token, which some models give no position."""
     others: int = max(1, backbone.model.config.vocab_size - 1)
-    after = torch.arange(length)[None] % min(others, 7)
+    after = torch.arange(length, device=backbone.model.device)[None] % min(others, 7)
     return (_padding(backbone) + 1 + after) % (others + 1)

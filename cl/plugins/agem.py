@@ -25,6 +25,9 @@ class AGEM(Remembering):
     traits: ClassVar[frozenset[str]] = frozenset({"projects"})
     excludes: ClassVar[dict[str, str]] = {"projects": "the second projection breaks what the first has ensured"}
 
+    def copies(self, num_experiences: int) -> int:
+        return 1
+
     def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         if not len(self.buffer):
             return gradients

@@ -117,6 +117,12 @@ class Plugin:
         """The examples that it keeps, those of the newest experience among them: for the table of what is stored."""
         return None
 
+    def copies(self, num_experiences: int) -> int:
+        """How many copies of what trains it holds at most at once, in a stream of so many experiences: for `cl check`,
+        which adds up what a run will take.
+        """
+        return 0
+
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze. It may be called again for one experience."""
 
@@ -202,7 +208,7 @@ SEAMS = (
     "network_for",
 )
 """Where a plugin may act, in the order of an experience."""
-NAMES = (*SEAMS, "generator", "remembered", "state_dict", "load_state_dict")
+NAMES = (*SEAMS, "generator", "remembered", "copies", "state_dict", "load_state_dict")
 
 
 class PluginError(RuntimeError):

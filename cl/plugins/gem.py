@@ -40,6 +40,9 @@ class GEM(Remembering):
         if self.margin < 0:
             raise ValueError(f"margin is at least 0, not {self.margin}")
 
+    def copies(self, num_experiences: int) -> int:
+        return num_experiences - 1  # a gradient of each old experience
+
     def on_gradients(self, tools: Tools, gradients: Gradients) -> Gradients:
         references = [self.reference(tools, data) for data in self.by_experience(tools)]
         if not references:

@@ -28,6 +28,9 @@ class Independent(Restarting):
 
     networks: dict[int, Network] = field(init=False, repr=False, default_factory=dict)
 
+    def copies(self, num_experiences: int) -> int:
+        return super().copies(num_experiences) + num_experiences
+
     def after_experience(self, tools: Tools, experience: Experience) -> None:
         self.networks[experience.index] = frozen_copy(tools.network)
 

@@ -47,6 +47,9 @@ class SI(Anchored):
     def __post_init__(self) -> None:
         self._step: dict[str, Part] = {}  # under way
 
+    def copies(self, num_experiences: int) -> int:
+        return 9
+
     def before_experience(self, tools: Tools, experience: Experience) -> None:
         self.start = copies(parameters_of(tools.network))
         self.path = zeros_like(self.start)

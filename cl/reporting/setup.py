@@ -1,4 +1,4 @@
-"""What a report's runs have in common, in a line: backbone, stream, sizes, epochs, rate, seeds, commit."""
+"""What a report's runs have in common, in a line: backbone, adapter, stream, sizes, epochs, rate, seeds, commit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def setup(cells: Sequence[CellResult]) -> str:
     configs = [_config(cell) for cell in cells]
     facts = [
         _fact("{} backbone", [_at(config, "network", "backbone") for config in configs]),
+        _fact("{} adapter", [(_at(config, "network", "adapter") or {}).get("kind") for config in configs]),
         _fact("{} stream", [_at(config, "stream", "scenario") for config in configs]),
         _fact("{} training examples", [_num_training(cell) for cell in cells]),
         _fact("{} epochs", [_at(config, "trainer", "max_epochs") for config in configs]),

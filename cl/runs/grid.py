@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from cl.runs.cells import CONFIG, Cell, cells_in, cells_of, chosen
 from cl.runs.disk import is_behind
 from cl.runs.folder import ask_for, changed_code, discard, refuse_other_config, refuse_other_data, take_back, usable
 from cl.runs.learners import num_processes
+from cl.runs.needs import refuse_what_cannot_fit
 from cl.runs.prepare import Prepared, prepare
 from cl.runs.results import Results
 from cl.runs.strategies import build_strategy
@@ -136,6 +137,10 @@ def _train(grid: Grid, todo: Sequence[Cell], console: Console, notices: Notices)
             "(only=[…], seeds=[…]), or name a function that makes it as stream.scenario"
         )
     prepared = prepare(config, grid.stream)
+    every = replace(config, strategies={cell.strategy: cell.config.strategies[cell.strategy] for cell in todo})
+    prepared.warnings.extend(
+        refuse_what_cannot_fit(every, prepared.backbone, prepared.evaluator, list(every.strategies))
+    )
     if is_first():
         refuse_other_data(grid.folder, prepared.identity, prepared.encoded, todo if grid.discards else ())
         if grid.discards and (gone := discard(todo)):

@@ -17,10 +17,12 @@ from rich.text import Text
 from cl.config import Config, NetworkConfig, completed
 from cl.data.counts import counts
 from cl.data.dataset import Store
+from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
 from cl.runs.cells import cells_of
 from cl.runs.folder import refuse_other_config, refuse_other_data
-from cl.runs.learners import num_processes
+from cl.runs.learners import num_processes, trainer_of
+from cl.runs.needs import Room, needs_of, warnings_of
 from cl.runs.networks import adapter_notes, build_backbone, with_adapter
 from cl.runs.prepare import as_scored, data_errors, encode
 from cl.runs.strategies import build_strategy
@@ -70,6 +72,8 @@ def check(config: Config) -> Checked:
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
             warnings += adapter_notes(config.network, backbone)
+            with _noting(problems):
+                warnings += _inspect_needs(config, backbone, Evaluator(experiences, store), problems, console)
             _inspect_data(experiences, store, [*notes, *doubts_of(experiences), *warnings], console)
             refuse_other_data(
                 Path(str(config.run.dir)),
@@ -140,6 +144,20 @@ def _inspect_network(
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; the heads of all classes will have {sum(map(len, columns.values())) * (backbone.hidden + 1):,} more"
     say(console, text)
+
+
+def _inspect_needs(
+    config: Config, backbone: Backbone, evaluator: Evaluator, problems: list[str], console: Console
+) -> list[str]:
+    """Prints what a cell of each strategy takes, and notes what cannot fit; what to warn of."""
+    if problems:  # of strategies or trainer: they are told, and nothing can be counted
+        return []
+    found, room = needs_of(config, backbone, evaluator, config.strategies), Room.of(trainer_of(config.trainer))
+    for needs in found:
+        say(console, str(needs))
+    say(console, str(room))
+    problems += filter(None, map(room.problem, found))
+    return warnings_of(found, room)
 
 
 def _describe(experience: Experience, splits: dict[SplitName, dict[str, Any]], store: Store) -> list[str]:

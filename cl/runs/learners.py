@@ -10,9 +10,11 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-from cl.config import Config
+from cl.config import Config, NetworkConfig
 from cl.config.trainer import for_lightning
 from cl.data.sampler import derive_seed
+from cl.evaluation.evaluator import Evaluator
+from cl.models.backbone import Backbone
 from cl.models.network import Network
 from cl.runs.networks import fresh_backbone
 from cl.runs.prepare import Prepared
@@ -25,13 +27,21 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
     """A fresh learner of one cell. Draws the network's weights from the seed (torch's global generator)."""
     torch.manual_seed(derive_seed(seed, "network"))
     own = fresh_backbone(config.network, prepared.backbone, prepared.tokenizer, derive_seed(seed, "adapter"))
-    dropout = 0.1 if config.network.dropout is None else config.network.dropout
-    cache = config.network.cache_mb * 1_000_000
-    network = Network(own, config.network.pooling, dropout, config.network.head, cache)
+    return learner_of(config, network_of(config.network, own), prepared.evaluator, strategy, seed)
+
+
+def network_of(config: NetworkConfig, own: Backbone) -> Network:
+    """The network around a backbone, without heads."""
+    dropout = 0.1 if config.dropout is None else config.dropout
+    return Network(own, config.pooling, dropout, config.head, config.cache_mb * 1_000_000)
+
+
+def learner_of(config: Config, network: Network, evaluator: Evaluator, strategy: str, seed: int) -> Learner:
+    """The learner of a network and a strategy of the configuration."""
     return Learner(
         network,
         build_strategy(config.strategies[strategy], strategy),
-        prepared.evaluator,
+        evaluator,
         config.training,
         seed=seed,
         evaluate_batch_size=config.evaluate.batch_size,
@@ -46,12 +56,17 @@ def build_learner(config: Config, prepared: Prepared, strategy: str, seed: int) 
 
 def num_processes(trainer: dict[str, Any]) -> int:
     """How many processes Lightning trains a cell in; raises `UserError` for arguments that it refuses."""
+    return int(trainer_of(trainer).world_size)
+
+
+def trainer_of(trainer: dict[str, Any]) -> Trainer:
+    """A trainer to be asked for device, processes and precision; raises `UserError` for arguments that are refused."""
     messages = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     messages.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return int(Trainer(**for_lightning(trainer)).world_size)
+            return Trainer(**for_lightning(trainer))
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: lightning refuses it: {error}") from error
     finally:

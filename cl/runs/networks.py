@@ -23,7 +23,7 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
         tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
         return backbone.scratch(config.scratch, tokenizer, most, config.dropout, config.attention), tokenizer
     loaded, tokenizer = backbone.load(
-        config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype
+        config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype, config.quantize
     )
     if (longest := longest_input(loaded, most)) < most:
         num = most - config.max_length

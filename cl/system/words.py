@@ -29,3 +29,8 @@ def listed(words: Iterable[object], most: int = 10) -> str:
     shown = [quoted(word) for word in words]
     more = [f"{len(shown) - most} more"] if len(shown) > most else []
     return ", ".join(shown[:most] + more) or "none"
+
+
+def size(num_bytes: int) -> str:
+    """`3.1 GB`, `120 MB`: bytes for a message, with as many digits as matter."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.{0 if num_bytes >= 1e7 else 2}f} MB"

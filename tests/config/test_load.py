@@ -239,3 +239,26 @@ def test_all_values_that_make_no_sense_are_told_at_once(tmp_path: Path) -> None:
 
 def test_the_schema_writes_plain_yaml() -> None:
     assert yaml.safe_load(to_yaml(Config(stream=StreamConfig(root="x"))))["stream"]["root"] == "x"
+
+
+def test_an_adapter_takes_the_place_of_another_and_its_options_can_be_set(tmp_path: Path) -> None:
+    """Options of one kind mean nothing to another."""
+    written(tmp_path, "network: {adapter: {kind: lora, r: 4}}", "base.yaml")
+    path = written(tmp_path, "include: base.yaml\nnetwork: {adapter: {kind: ia3}}")
+    assert load(path).network.adapter == {"kind": "ia3"}
+    assert load(tmp_path / "base.yaml", ["network.adapter.r=8"]).network.adapter == {"kind": "lora", "r": 8}
+    assert load(path, ["network.adapter={kind: bitfit}"]).network.adapter == {"kind": "bitfit"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("network: {adapter: lora}", "network.adapter: write a mapping"),
+        ("network: {adapter: {kind: lora}}\ntrainer: {precision: bf16-true}", ":2: .*give bf16-mixed"),
+        ("network: {quantize: {load_in_4bit: true}, backbone: x}", "network.quantize: .*do not train"),
+        ("network: {quantize: {load_in_4bit: true}, adapter: {kind: lora}}", "network.quantize: .*a pretrained"),
+    ],
+)
+def test_mistakes_about_adapters(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(written(tmp_path, text))

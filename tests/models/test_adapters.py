@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,9 +21,10 @@ from cl.models.backbone import Backbone
 from cl.models.network import Network
 from cl.models.snapshot import frozen_copy, settle, snapshot
 from cl.plugins.maths import per_example
-from cl.runs.networks import fresh_backbone
+from cl.runs.networks import adapter_notes, fresh_backbone
 from cl.testing.promises import PROMISES, Subject
-from cl.testing.tiny import train
+from cl.testing.tiny import assert_same, fresh_learner, train
+from cl.testing.watching import fit_and_save, go_on
 from cl.types import UserError
 
 SIZE: dict[str, Any] = {
@@ -55,8 +58,12 @@ MASK = (IDS > 0).long()
 LORA = {"kind": "lora", "r": 2, "alpha": 4, "target": "all-linear"}
 
 
-@cache
 def base(family: str, dtype: torch.dtype = torch.float32) -> Backbone:
+    return loaded(family, dtype)
+
+
+@cache
+def loaded(family: str, dtype: torch.dtype) -> Backbone:
     torch.manual_seed(0)
     return Backbone(FAMILIES[family]().to(dtype))
 
@@ -218,11 +225,13 @@ def test_biases_that_train_are_the_cells_own() -> None:
     } == {*trained_of(own)}
 
 
-def test_bitfit_says_what_trains_where_there_are_no_biases() -> None:
-    adapter = read({"kind": "bitfit"})
-    assert adapter.notes(base("bert").model) == []
-    (note,) = adapter.notes(base("llama").model)
+def test_what_a_user_should_hear_is_said() -> None:
+    bitfit = NetworkConfig(backbone="any", adapter={"kind": "bitfit"})
+    assert adapter_notes(bitfit, base("bert")) == []
+    (note,) = adapter_notes(bitfit, base("llama"))
     assert "LlamaModel has no biases" in note and "norms" in note
+    (note,) = adapter_notes(NetworkConfig(backbone="scratch", adapter=LORA), base("bert"))
+    assert "the weights of a scratch backbone are random" in note
 
 
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
@@ -266,7 +275,7 @@ def test_a_family_that_cannot_bear_a_kind() -> None:
         adapted(Backbone(hf.DistilBertModel(distilbert)), read({"kind": "lora"}), 0)
     with pytest.raises(UserError, match="bottleneck does not know where the blocks of AlbertModel end"):
         adapted(albert, read({"kind": "bottleneck"}), 0)
-    with pytest.raises(UserError, match="AlbertModel has no list of 3 layers"):
+    with pytest.raises(UserError, match="AlbertModel has no list of layers"):
         adapted(albert, read({**LORA, "layers": 0}), 0)
 
 
@@ -284,9 +293,24 @@ def test_fisher_of_adapters_is_that_of_single_examples(kind: str, by_layer: bool
     assert all(total.any() for name, total in each.items() if "lora_A" not in name and "heads" not in name)
 
 
-@pytest.mark.parametrize("promise", ["resume_inside_an_experience", "frozen_weights_are_not_stored"])
-def test_promises_hold_with_an_adapter(promise: str) -> None:
-    PROMISES[promise][0](Subject.listed("ewc", "llama", LORA), "sequence")
+def test_frozen_weights_are_not_stored() -> None:
+    PROMISES["frozen_weights_are_not_stored"][0](Subject.listed("ewc", "llama", LORA), "sequence")
+
+
+def test_a_run_over_a_base_of_half_precision_resumes_bit_for_bit() -> None:
+    """Stopped inside its second experience; the base keeps its precision, and the adapter its own."""
+    subject = Subject.listed("ewc", "llama", LORA)
+    data, config = subject.prepared("sequence"), subject.configured("sequence", precision="32-true")
+    data = replace(data, backbone=copy.deepcopy(data.backbone).bfloat16())
+    straight, stopped = train(data, config, 2), train(data, config, 1).learner
+    stopped.begin(data.stream[1])
+    _, saved = fit_and_save(stopped, config, every_steps=2)
+    resumed = fresh_learner(config, data)
+    go_on(resumed, config, saved[0])
+    assert_same(straight.weights, resumed.network.state_dict())
+    assert_same(straight.plugins, resumed.strategy.state_dict())
+    assert {p.dtype for p in resumed.network.base().values()} == {torch.bfloat16}
+    assert {p.dtype for p in resumed.network.parameters() if p.requires_grad} == {torch.float32}
 
 
 def test_a_probe_leaves_the_adapter_as_it_came() -> None:

@@ -37,10 +37,33 @@ PACK: dict[str, Callable[[], Any]] = {
     "llama": lambda: hf.LlamaModel(hf.LlamaConfig(**SIZE, **SHARED)),
     "qwen2": lambda: hf.Qwen2Model(hf.Qwen2Config(**SIZE, **SHARED)),
     "qwen3": lambda: hf.Qwen3Model(hf.Qwen3Config(**SIZE, **SHARED, head_dim=8)),
+    "mistral": lambda: hf.MistralModel(hf.MistralConfig(**SIZE, **SHARED, sliding_window=None)),
+    "gemma": lambda: hf.GemmaModel(hf.GemmaConfig(**SIZE, **SHARED, head_dim=8)),
+    "phi": lambda: hf.PhiModel(hf.PhiConfig(**SIZE)),
+    "phi3": lambda: hf.Phi3Model(hf.Phi3Config(**SIZE, **SHARED, pad_token_id=0)),
+    "olmo2": lambda: hf.Olmo2Model(hf.Olmo2Config(**SIZE, **SHARED)),
+    "smollm3": lambda: hf.SmolLM3Model(hf.SmolLM3Config(**SIZE, **SHARED, pad_token_id=0)),
+    "granite": lambda: hf.GraniteModel(hf.GraniteConfig(**SIZE, **SHARED)),
+    "gpt-neox": lambda: hf.GPTNeoXModel(hf.GPTNeoXConfig(**SIZE)),
+    "opt": lambda: hf.OPTModel(
+        hf.OPTConfig(
+            vocab_size=100,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            ffn_dim=64,
+            max_position_embeddings=64,
+            word_embed_proj_dim=32,
+            dropout=0.0,
+        )
+    ),
     "gpt2": lambda: hf.GPT2Model(hf.GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, n_positions=64)),
 }
 CANNOT: dict[str, Callable[[], Any]] = {
     "relative positions": lambda: hf.DebertaV2Model(hf.DebertaV2Config(**SIZE)),
+    "capped scores": lambda: hf.Gemma2Model(hf.Gemma2Config(**SIZE, **SHARED, head_dim=8)),
+    "windows in some layers": lambda: hf.Gemma3TextModel(hf.Gemma3TextConfig(**SIZE, **SHARED, head_dim=8)),
+    "biases by distance": lambda: hf.BloomModel(hf.BloomConfig(vocab_size=100, hidden_size=32, n_layer=2, n_head=4)),
     "a window": lambda: hf.ModernBertModel(
         hf.ModernBertConfig(**SIZE, pad_token_id=0, cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2)
     ),
@@ -61,15 +84,16 @@ def pass_of(network: Backbone) -> tuple[Tensor, list[Tensor]]:
     return hidden, list(torch.autograd.grad(hidden.sin().sum(), parameters))
 
 
-@pytest.mark.parametrize("make", PACK.values(), ids=PACK)
-def test_packed_and_padded_are_the_same(make: Callable[[], Any]) -> None:
-    network = built(make)
+@pytest.mark.parametrize("family", PACK)
+def test_packed_and_padded_are_the_same(family: str) -> None:
+    network = built(PACK[family])
     assert network.first_position is not None
     hidden, gradients = pass_of(network)
     with network.padded():
         of_padded, gradients_of_padded = pass_of(network)
-    torch.testing.assert_close(hidden, of_padded, rtol=0, atol=1e-12)
-    torch.testing.assert_close(gradients, gradients_of_padded, rtol=1e-9, atol=1e-10)
+    rounded = 1e5 if family == "gemma" else 1.0  # its norms are float32, whatever the rest is
+    torch.testing.assert_close(hidden, of_padded, rtol=0, atol=1e-12 * rounded)
+    torch.testing.assert_close(gradients, gradients_of_padded, rtol=1e-9 * rounded, atol=1e-10 * rounded)
 
 
 @pytest.mark.parametrize("attention", ["causal", "bidirectional", 1])
@@ -160,7 +184,7 @@ def test_what_cannot_pack_is_padded(make: Callable[[], Any]) -> None:
     alone = [
         network(ids[None, :n], torch.ones(1, n, dtype=torch.long)) for ids, n in zip(IDS, MASK.sum(1), strict=True)
     ]
-    torch.testing.assert_close(pass_of(network)[0], torch.cat(alone, dim=1)[0], rtol=0, atol=1e-9)
+    torch.testing.assert_close(pass_of(network)[0], torch.cat(alone, dim=1)[0], rtol=0, atol=1e-6)
 
 
 def test_no_layer_sees_padding() -> None:

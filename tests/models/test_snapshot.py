@@ -54,6 +54,14 @@ def test_a_copy_shares_what_never_trained(prepared: Get) -> None:
     assert not twin.training and not any(p.requires_grad for p in twin.parameters())
 
 
+def test_a_copy_that_is_cast_leaves_the_base_alone(prepared: Get) -> None:
+    """Else the network's own frozen weights would take the teacher's precision."""
+    network = train(prepared("sequence"), configured("sequence", {NAME: {}}), 1).learner.network
+    twin = frozen_copy(network).to(torch.float16)
+    assert {p.dtype for p in network.parameters()} == {torch.float64}
+    assert {p.dtype for name, p in twin.named_parameters() if name in network.trained} == {torch.float16}
+
+
 def test_what_once_trained_stays_in_the_snapshot(prepared: Get) -> None:
     """A backbone that is frozen after the first experience is not what was loaded."""
     learner = train(prepared("sequence"), configured("sequence", {"seq*": {}}), 2).learner

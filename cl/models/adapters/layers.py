@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from cl.models.backbone.layers import layers_of
 from cl.system.words import did_you_mean, listed
 from cl.types import UserError
 
@@ -32,14 +33,18 @@ def places_of(model: nn.Module, layers: Layers) -> list[str]:
     """The names of the chosen layers, each with a dot at its end; `[""]` where all of the model is meant."""
     if layers is None:
         return [""]
-    name, count = _layer_list(model)
-    chosen = numbers_of(layers)
+    found, chosen = layers_of(model), numbers_of(layers)
+    if not (count := len(found)):
+        raise UserError(
+            f"network.adapter.layers: {type(model).__name__} has no list of layers to choose from: leave it out"
+        )
     if chosen[0] < 0:
         chosen = range(count + chosen[0], count)
     if chosen[0] < 0 or max(chosen) >= count:
         raise UserError(
             f"network.adapter.layers is {layers!r}: the backbone has {count} layers, 0 to {count - 1}; {FORMS}"
         )
+    name = next(name for name, module in model.named_modules() if module is found)
     return [f"{name}.{number}." for number in chosen]
 
 
@@ -93,13 +98,3 @@ def _is_meant(asked: str, name: str, key: str) -> bool:
         return name == asked or name.endswith(f".{asked}") or bool(re.fullmatch(asked, name))
     except re.error as error:
         raise UserError(f"network.adapter.{key} is {asked!r}: not a regular expression: {error}") from error
-
-
-def _layer_list(model: nn.Module) -> tuple[str, int]:
-    count: int = model.config.num_hidden_layers  # type: ignore[union-attr, assignment]
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return name, count
-    raise UserError(
-        f"network.adapter.layers: {type(model).__name__} has no list of {count} layers to choose from: leave it out"
-    )

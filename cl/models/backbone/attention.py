@@ -28,8 +28,8 @@ def first_position(model: Any) -> int | None:
     config, own = model.config, model.config._attn_implementation
     if own != "sdpa" or any(getattr(config, name, None) for name in WINDOWS):
         return None
-    ids = torch.tensor([[5, 6, 7], [8, 9, 0]]) % config.vocab_size
-    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    ids = torch.tensor([[5, 6, 7], [8, 9, 0]], device=model.device) % config.vocab_size
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]], device=model.device)
     was_training = model.training
     model.eval()
     found = None

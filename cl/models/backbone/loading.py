@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from cl.models.backbone.encoder import Backbone
+from cl.models.backbone.quantising import quantisation
 from cl.models.options import Attention, Precision
 from cl.types import UserError
 
@@ -38,12 +39,14 @@ def load(
     trust_remote_code: bool = False,
     attention: Attention = "auto",
     dtype: Precision = "float32",
+    quantize: Mapping[str, Any] | None = None,
 ) -> tuple[Backbone, Any]:
     """The backbone and fast tokenizer of a hub id or a local folder, loaded once, in the precision asked for.
 
-    `dropout` replaces every dropout rate of its config; None keeps them. `attention`: see `Backbone`.
+    `dropout` replaces every dropout rate of its config; None keeps them. `attention`: see `Backbone`. `quantize`: see
+    `quantisation`.
     """
-    options = {"trust_remote_code": trust_remote_code}
+    options, quantised = {"trust_remote_code": trust_remote_code}, quantisation(quantize or {})
     try:
         config = AutoConfig.from_pretrained(name, **options)
         if dropout is not None:
@@ -53,7 +56,7 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
         with _silent():  # that an encoder has no head for generating text is no news; what is missing is told below
             model, loading = AutoModel.from_pretrained(
-                name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options
+                name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options, **quantised
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         place = (

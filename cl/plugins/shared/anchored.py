@@ -22,6 +22,9 @@ class Anchored(Plugin):
     strength: float = 1.0
     anchor: Quadratic = field(init=False, repr=False, default_factory=Quadratic)
 
+    def copies(self, num_experiences: int) -> int:
+        return 5  # a new A and μ, found while the old ones are held, and a sum not yet divided
+
     def penalty(self, tools: Tools, gradients: Gradients) -> Tensor | None:
         if not self.anchor.curvature:
             return None

@@ -23,6 +23,9 @@ class Restarting(Plugin):
 
     initial: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
+    def copies(self, num_experiences: int) -> int:
+        return 2  # fresh weights, and those that they are taken over from
+
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         fresh = {name: value.clone() for name, value in snapshot(tools.network).items()}
         for name, old in self.initial.items():

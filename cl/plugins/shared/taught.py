@@ -35,6 +35,9 @@ class Taught(Plugin):
             None  # of each word its place, −1 for none, and logits by place
         )
 
+    def copies(self, num_experiences: int) -> int:
+        return min(2, num_experiences)  # the next one is there before the last one goes
+
     def ask(self, batch: Batch) -> Outputs:
         """What the teacher says of a batch, of the kinds that it knows."""
         assert self.teacher is not None
