@@ -28,8 +28,6 @@ IDS = torch.tensor([[5, 6, 7, 8], [9, 8, 0, 0], [3, 0, 0, 0]])
 MASK = (IDS > 0).long()
 REAL = MASK.bool()
 PROMPT = {"kind": "prompt", "tokens": 3}
-SHARED = {"llama": {"num_key_value_heads": 1}, "qwen2": {"num_key_value_heads": 1}}
-SHARED["qwen3"] = {"num_key_value_heads": 1, "head_dim": 8}
 FAMILIES = ("llama", "qwen2", "qwen3", "gpt2", "bert")
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "prompt": (peft.PromptTuningConfig, {}),
@@ -43,7 +41,7 @@ KINDS: dict[str, tuple[type, dict[str, Any]]] = {
 def base(family: str) -> Backbone:
     torch.manual_seed(0)
     size = Scratch(hidden=16, layers=2, heads=2, vocabulary=50)
-    return of_family(family, size, max_position_embeddings=16, initializer_range=0.2, **SHARED.get(family, {}))
+    return of_family(family, size, max_position_embeddings=16, initializer_range=0.2)
 
 
 def asked(kind: str) -> dict[str, Any]:
