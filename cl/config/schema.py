@@ -123,10 +123,12 @@ class NetworkConfig:
     """Keep only the inputs of layers for the backward pass and compute the rest anew: much less memory, slower."""
     adapter: dict[str, Any] = field(default_factory=dict)
     """Small parameters that train in place of the backbone's, such as {kind: lora, r: 8, alpha: 16, target:
-    all-linear}; empty: the whole backbone trains. `kind` is lora, ia3, ln-tuning (norms), bitfit (biases) or bottleneck
-    (size, placement: houlsby or pfeiffer). The first three take the options of their configuration in PEFT by name, in
+    all-linear}; empty: the whole backbone trains. `kind` is lora, ia3, ln-tuning (norms), bitfit (biases), bottleneck
+    (size, placement: houlsby or pfeiffer), or one of virtual tokens before each text: prompt, p-tuning or prefix
+    (tokens: how many, 20). All but bitfit and bottleneck take the options of their configuration in PEFT by name, in
     short r, alpha, dropout and target (all-linear, or ends of names of modules). `layers` is what saves time: 24-29,
-    [0, 3], or -6 for the last six; the backward pass ends at the lowest layer that is adapted."""
+    [0, 3], or -6 for the last six; the backward pass ends at the lowest layer that is adapted. Virtual tokens are in
+    all layers; they and max_length share the backbone's positions."""
     trust_remote_code: bool = False
     """Let transformers run code that comes with the backbone."""
     scratch: Scratch = field(default_factory=Scratch)

@@ -7,18 +7,41 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout as dropped
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What all tokens of a layer see before those of their example: `keys` and `values` `[1 or B, heads, V, D]`, a pair
+    a layer.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    @property
+    def num(self) -> int:
+        """V, how many there are in a layer."""
+        return self.keys[0].shape[2]
+
+    def before(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of an attention layer, `[B, heads, L, D]` → `[B, heads, V + L, D]`."""
+        number = getattr(module, "layer_idx", None)
+        if number is None:
+            raise TypeError("its attention does not say which layer it is of")
+        return _joined(self.keys[number], key), _joined(self.values[number], value)
 
 
 @dataclass(frozen=True)
 class Layout:
     """A padded batch as attention sees it: `mask`, bool `[B, L]`, True for real tokens, which come first in a row.
 
-    Whether a token sees those after it, each layer's `is_causal` says. `maps`: where attention maps go, if somebody
-    watches.
+    Whether a token sees those after it, each layer's `is_causal` says. `prefix`: what they all see before. `maps`:
+    where attention maps `[B, heads, L, V + L]` go, if somebody watches.
     """
 
     mask: Tensor
+    prefix: Prefix | None = None
     maps: list[Tensor] | None = None
 
     def attend(
@@ -28,20 +51,23 @@ class Layout:
         groups of queries share → `[B, L, heads, D]`.
         """
         causal = is_causal(module)
+        if self.prefix is not None:
+            key, value = self.prefix.before(module, key, value)
         if self.maps is not None:
             weights = dropped(self._weights(query, key, scaling, causal), dropout)
             self.maps.append(weights)
             return (weights @ _repeated(value, query)).transpose(1, 2)
-        needless = causal or bool(self.mask.all())  # padding comes last: no real token sees it under a causal mask
+        # Padding comes last: no real token sees it under a causal mask. Kernels know no causal mask beside a prefix.
+        needless = self.prefix is None if causal else bool(self.mask.all())
         if not needless:  # kernels that share keys take no mask
             key, value = _repeated(key, query), _repeated(value, query)
         found = scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=None if needless else self.mask[:, None, None],
+            attn_mask=None if needless else self._seen(query, key, causal),
             dropout_p=dropout,
-            is_causal=causal,
+            is_causal=causal and needless,
             scale=scaling,
             enable_gqa=key.shape[1] != query.shape[1],
         )
@@ -49,11 +75,17 @@ class Layout:
 
     def _weights(self, query: Tensor, key: Tensor, scaling: float | None, causal: bool) -> Tensor:
         scores = query @ _repeated(key, query).transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
-        seen = self.mask[:, None, None]
-        if causal:
-            seen = seen & torch.ones(scores.shape[-2:], dtype=torch.bool, device=seen.device).tril()
         precise = torch.promote_types(query.dtype, torch.float32)
-        return scores.masked_fill(~seen, float("-inf")).softmax(-1, dtype=precise).to(query.dtype)
+        hidden = ~self._seen(query, key, causal)
+        return scores.masked_fill(hidden, float("-inf")).softmax(-1, dtype=precise).to(query.dtype)
+
+    def _seen(self, query: Tensor, key: Tensor, causal: bool) -> Tensor:
+        """Which keys a query sees: bool, `[B, 1, 1, V + L]`, or `[B, 1, L, V + L]` where it is causal."""
+        num = key.shape[2] - query.shape[2]
+        seen = pad(self.mask, (num, 0), value=True)[:, None, None]
+        if not causal:
+            return seen
+        return seen & torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=seen.device).tril(num)
 
 
 @dataclass(frozen=True)
@@ -63,10 +95,10 @@ class Packing(Layout):
     places: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> Packing:
+    def of(cls, attention_mask: Tensor, prefix: Prefix | None = None) -> Packing:
         """Of a mask `[B, L]` that is 1 for real tokens."""
         mask = attention_mask.bool()
-        return cls(mask, places=mask.flatten().nonzero().squeeze(1))
+        return cls(mask, prefix, places=mask.flatten().nonzero().squeeze(1))
 
     @property
     def positions(self) -> Tensor:
@@ -104,3 +136,7 @@ def _repeated(shared: Tensor, query: Tensor) -> Tensor:
     """Keys or values, one for each head of the queries."""
     num = query.shape[1] // shared.shape[1]
     return shared if num == 1 else shared.repeat_interleave(num, dim=1)
+
+
+def _joined(before: Tensor, x: Tensor) -> Tensor:
+    return torch.cat([before.to(x.dtype).expand(len(x), -1, -1, -1), x], dim=2)

@@ -18,19 +18,19 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
 
     Raises `UserError` where it does not take `max_length` tokens.
     """
-    if config.adapter:
-        adapters.read(config.adapter)  # a mistake there is told before a large model is loaded
+    most = _num_positions(config)  # a mistake in the adapter is told before a large model is loaded
     if config.backbone == "scratch":
         tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
-        return backbone.scratch(
-            config.scratch, tokenizer, config.max_length, config.dropout, config.attention
-        ), tokenizer
+        return backbone.scratch(config.scratch, tokenizer, most, config.dropout, config.attention), tokenizer
     loaded, tokenizer = backbone.load(
         config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype, config.quantize
     )
-    if (longest := longest_input(loaded, config.max_length)) < config.max_length:
+    if (longest := longest_input(loaded, most)) < most:
+        num = most - config.max_length
+        virtual = f", the {num} virtual ones of network.adapter among them" if num else ""
         raise UserError(
-            f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most: lower it"
+            f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most"
+            f"{virtual}: lower it"
         )
     return loaded, tokenizer
 
@@ -43,7 +43,7 @@ def fresh_backbone(
     """
     if config.backbone == "scratch":
         base = backbone.scratch(
-            config.scratch, tokenizer, config.max_length, config.dropout, config.attention, prepared.facts
+            config.scratch, tokenizer, _num_positions(config), config.dropout, config.attention, prepared.facts
         )
     else:
         base = prepared if config.adapter else copy.deepcopy(prepared)
@@ -59,6 +59,11 @@ def with_adapter(config: NetworkConfig, base: backbone.Backbone, seed: int = 0) 
     Raises `UserError` for an adapter that it cannot bear.
     """
     return adapters.adapted(base, adapters.read(config.adapter), seed) if config.adapter else base
+
+
+def _num_positions(config: NetworkConfig) -> int:
+    """How many tokens the longest text has, virtual ones in front of it counted."""
+    return config.max_length + (adapters.read(config.adapter).num_virtual if config.adapter else 0)
 
 
 def adapter_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:

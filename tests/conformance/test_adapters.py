@@ -12,6 +12,7 @@ from cl.testing import PROMISES, Subject
 ADAPTED: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("llama", {"r": 2, "target": "all-linear"}),
     "bottleneck": ("qwen2", {"size": 4}),
+    "prompt": ("llama", {"tokens": 3}),
 }
 """By kind: the tiny backbone, and options."""
 QUICK = {
@@ -19,6 +20,7 @@ QUICK = {
     ("lora", "der++", "resume_inside_an_experience"),
     ("bottleneck", "gem", "split_invariance"),
     ("bottleneck", "lwf", "resume_inside_an_experience"),
+    ("prompt", "replay", "split_invariance"),
 }
 CASES = [
     (kind, name, promise)

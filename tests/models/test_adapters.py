@@ -236,7 +236,7 @@ def test_what_a_user_should_hear_is_said() -> None:
 
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"kind": "lorra"}, r"no kind 'lorra' of adapter\. Did you mean 'lora'"),
-    ("llama", {"kind": "prompts"}, r"There are: lora, ia3, ln-tuning, bitfit, bottleneck"),
+    ("llama", {"kind": "xyz"}, r"There are: lora, ia3, ln-tuning, bitfit, bottleneck, prompt, p-tuning, prefix"),
     ("llama", {"kind": "dora"}, r"Write {kind: lora, use_dora: true}"),
     ("llama", {"r": 8}, "kind is missing"),
     ("llama", {"kind": "lora", "r": 0}, r"network\.adapter\.r is 0: give 1 or more"),

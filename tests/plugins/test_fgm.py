@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from cl.batches import Step
 from cl.data.collate import collate
+from cl.models.packing import Layout
 from cl.plugins.fgm import FGM
 from cl.runs.prepare import Prepared
 from cl.testing.tiny import configured, train
@@ -31,7 +32,9 @@ def by_hand(learner: Learner, step: Step, shift: Tensor | None = None) -> tuple[
     table = network.backbone.model.embeddings.word_embeddings.weight.detach()
     embedded = table[step.batch.input_ids].requires_grad_()
     moved = embedded if shift is None else embedded + shift
-    hidden = network.backbone.model(inputs_embeds=moved, attention_mask=step.batch.attention_mask).last_hidden_state
+    mask = step.batch.attention_mask
+    model = network.backbone.model
+    hidden = model(inputs_embeds=moved, attention_mask=mask, layout=Layout(mask.bool())).last_hidden_state
     targets = step.batch.targets[kind]
     features = hidden.mean(1) if kind == "sequence" else hidden[0, targets.positions]
     loss = cross_entropy(network.head(kind)(features), targets.labels, reduction="sum")

@@ -80,7 +80,13 @@ def _freeze_unused(own: Backbone, pristine: Backbone) -> frozenset[str]:
     ours = [name for name, p in model.named_parameters() if p.requires_grad]
     if not ours:
         raise UserError("network.adapter: nothing of this backbone would train: choose other modules or layers")
-    unused = unused_parameters(own)
+    try:
+        unused = unused_parameters(own)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"network.adapter: a pass through a {type(model).__name__} with this adapter fails "
+            f"({(str(error).splitlines() or [type(error).__name__])[0]}). Take another kind, such as lora"
+        ) from error
     if unused.issuperset(ours):
         raise UserError("network.adapter: no hidden state depends on what it adapts: choose other modules or layers")
     for name in unused:

@@ -121,6 +121,6 @@ def refusals() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Unsupported layer type")  # every norm is one, for ln-tuning
             yield
-    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"network.adapter: peft refuses it: {first}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from enum import EnumType
 from math import inf
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -18,7 +19,16 @@ from cl.types import UserError
 
 WHERE = "network.adapter"
 # The least and the greatest that numbers may be, by their names in a configuration.
-RANGES = {"r": (1, inf), "alpha": (1, inf), "dropout": (0, 1), "size": (1, inf)}
+RANGES = {
+    "r": (1, inf),
+    "alpha": (1, inf),
+    "dropout": (0, 1),
+    "size": (1, inf),
+    "tokens": (1, inf),
+    "encoder_hidden_size": (1, inf),
+    "encoder_num_layers": (1, inf),
+    "encoder_dropout": (0, 1),
+}
 WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -41,6 +51,11 @@ class Adapter:
         """Puts it into a model whose parameters are frozen; its own train. Draws from torch's global generator."""
         self.kind.build(model, self.values, places_of(model, self.layers))
 
+    @property
+    def num_virtual(self) -> int:
+        """How many virtual tokens it puts before each text."""
+        return int(self.values.get("num_virtual_tokens", 0))
+
     def notes(self, model: nn.Module) -> list[str]:
         """What a user should hear of it on this model."""
         note = self.kind.note(model, places_of(model, self.layers))
@@ -50,20 +65,21 @@ class Adapter:
 def read(options: Mapping[str, Any]) -> Adapter:
     """The adapter of these options. Raises `UserError` for a kind or an option that is not there, or a wrong value."""
     given = dict(options)
-    name, layers = given.pop("kind", None), given.pop("layers", None)
+    name = given.pop("kind", None)
     if not isinstance(name, str) or name not in KINDS:
         what = "kind is missing" if name is None else f"there is no kind {quoted(name)} of adapter"
         raise UserError(f"{WHERE}: {what}.{_variant(name) or one_of(name, KINDS)}")
-    kind = KINDS[name]
+    kind, known = KINDS[name], dict(_known(KINDS[name]))
+    layers = given.pop("layers", None) if kind.has_layers else None
     if layers is not None:
         numbers_of(layers)
-    known = dict(_known(kind))
+    names = [*known, "layers"] if kind.has_layers else list(known)
     for key, value in given.items():
         if key not in known:
-            hint = f" Write {short[key]!r}." if (short := _short(kind)).get(key) else one_of(key, [*known, "layers"])
+            hint = f" Write {short[key]!r}." if (short := _short(kind)).get(key) else one_of(key, names)
             raise UserError(f"{WHERE}: {name} has no option {key!r}.{hint}")
         _check(key, value, known[key][1])
-    return Adapter(kind, {known[key][0]: value for key, value in given.items()}, layers)
+    return Adapter(kind, kind.defaults | {known[key][0]: value for key, value in given.items()}, layers)
 
 
 def _known(kind: Kind) -> Iterator[tuple[str, tuple[str, Any]]]:
@@ -72,7 +88,13 @@ def _known(kind: Kind) -> Iterator[tuple[str, tuple[str, Any]]]:
     hints, short = get_type_hints(cls), _short(kind)
     for f in fields(cls):
         if f.name not in kind.hidden() and not _holds_a_config(hints[f.name]):
-            yield short.get(f.name, f.name), (f.name, hints[f.name])
+            yield short.get(f.name, f.name), (f.name, _narrow(hints[f.name]))
+
+
+def _narrow(hint: Any) -> Any:
+    """Where peft has a list of words and takes any text besides, which it passes over: the words alone."""
+    words: list[Any] = [each for each in get_args(hint) if isinstance(each, EnumType)]
+    return Literal[tuple(word.value for word in words[0])] if words and str in get_args(hint) else hint
 
 
 def _short(kind: Kind) -> dict[str, str]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from cl.models.backbone.entering import Entering
 from cl.models.options import Attention
 from cl.models.packing import Layout, Packing, is_causal
 from cl.types import UserError
@@ -29,7 +30,7 @@ def first_position(model: Any) -> int | None:
         return None
     ids = torch.tensor([[5, 6, 7], [8, 9, 0]], device=model.device) % config.vocab_size
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]], device=model.device)
-    packing, was_training = Packing.of(mask), model.training
+    was_training = model.training
     model.eval()
     found = None
     with torch.no_grad():
@@ -37,7 +38,7 @@ def first_position(model: Any) -> int | None:
         model.set_attn_implementation(OURS)
         for first in (0, 1 + (config.pad_token_id or 0)):  # RoBERTa counts on from its padding token
             try:
-                hidden = packed_pass(model, packing, ids, first)
+                hidden = packed_pass(model, Entering(ids, mask), first)
             except (IndexError, RuntimeError, TypeError, ValueError):
                 continue
             if torch.allclose(hidden, padded, rtol=1e-3, atol=1e-4):
@@ -49,12 +50,22 @@ def first_position(model: Any) -> int | None:
     return found
 
 
-def packed_pass(model: Any, packing: Packing, input_ids: Tensor, first: int, types: Tensor | None = None) -> Tensor:
-    """Hidden states `[B, L, H]`, 0 for padding, of a pass over the real tokens alone; `types`: token types `[B, L]`."""
-    ids, positions = packing.pack(input_ids).unsqueeze(0), (packing.positions + first).unsqueeze(0)
-    options = {} if types is None else {"token_type_ids": packing.pack(types).unsqueeze(0)}
-    hidden: Tensor = model(input_ids=ids, position_ids=positions, layout=packing, **options).last_hidden_state
+def packed_pass(model: Any, entering: Entering, first: int) -> Tensor:
+    """Hidden states `[B, L, H]`, 0 for padding, of a pass over the real tokens alone."""
+    packing = Packing.of(entering.mask, entering.prefix)
+    positions = packing.positions + first + entering.num_before
+    given = entering.named(lambda values: packing.pack(values).unsqueeze(0))
+    hidden: Tensor = model(**given, position_ids=positions.unsqueeze(0), layout=packing).last_hidden_state
     return packing.unpack(hidden[0])
+
+
+def padded_pass(model: Any, entering: Entering, first: int, maps: list[Tensor] | None) -> Tensor:
+    """Hidden states `[B, L, H]` of a pass over padding and all; attention maps are appended to `maps`."""
+    layout = Layout(entering.mask.bool(), entering.prefix, maps)
+    positions = torch.arange(entering.mask.shape[1], device=entering.mask.device) + first + entering.num_before
+    given = entering.named() | {"attention_mask": entering.mask, "position_ids": positions.unsqueeze(0)}
+    hidden: Tensor = model(**given, layout=layout).last_hidden_state
+    return hidden
 
 
 def set_direction(model: Any, attention: Attention) -> None:
@@ -86,4 +97,4 @@ def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: 
 
 AttentionInterface.register(OURS, _attend)
 
-__all__ = ["OURS", "first_position", "is_causal", "packed_pass", "set_direction"]
+__all__ = ["OURS", "first_position", "is_causal", "packed_pass", "padded_pass", "set_direction"]

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cl.models.backbone.attention import OURS, first_position, packed_pass, set_direction
+from cl.models.backbone.attention import OURS, first_position, packed_pass, padded_pass, set_direction
+from cl.models.backbone.entering import Entering, Virtual
 from cl.models.backbone.layers import above, below, inputs_of, layers_of
 from cl.models.options import Attention
-from cl.models.packing import Layout, Packing
+from cl.models.packing import Packing
 from cl.types import UserError
 
 HALF = (torch.float16, torch.bfloat16)  # precisions in which small steps of training are lost
@@ -33,7 +34,8 @@ class Facts(NamedTuple):
 
 class Backbone(nn.Module):
     """`input_ids` and `attention_mask` `[B, L]` → hidden states `[B, L, H]`. Of pairs of texts it may also take token
-    `types` `[B, L]` (see `takes_types`).
+    `types` `[B, L]` (see `takes_types`). Virtual tokens stand before each text in its layers; hidden states and
+    attention maps are those of real tokens alone.
 
     Where it can (`first_position` is not None) its layers see no padding, and hidden states are 0 there. Parameters
     that no hidden state depends on (a pooler) are frozen, so that every trainable parameter has a gradient in every
@@ -69,6 +71,11 @@ class Backbone(nn.Module):
         return layers_of(self.model)
 
     @property
+    def virtual(self) -> Virtual | None:
+        """What puts virtual tokens before those of each text, if anything does."""
+        return getattr(self.model, "virtual_tokens", None)
+
+    @property
     def is_causal(self) -> bool:
         """Whether the hidden state of a token ignores the tokens after it."""
         return self.facts.is_causal
@@ -100,29 +107,35 @@ class Backbone(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None = None) -> Tensor:
+        entering, length = Entering(input_ids, attention_mask, types), input_ids.shape[1]
+        if self.virtual is None:
+            return self._pass(entering)
+        hidden = self._pass(self.virtual.lead(entering, self.model.get_input_embeddings()))
+        if self.attentions is not None:
+            self.attentions = tuple(maps[..., -length:, -length:] for maps in self.attentions)
+        return hidden[:, -length:]
+
+    def _pass(self, entering: Entering) -> Tensor:
         if self.first_position is None:
-            return self._own_pass(input_ids, attention_mask, types)
+            return self._own_pass(entering)
         if self.is_packed_now:
-            return packed_pass(self.model, Packing.of(attention_mask), input_ids, self.first_position, types)
-        layout = Layout(attention_mask.bool(), None if self.attentions is None else [])
-        output = self._call(input_ids, attention_mask, types, layout=layout)
-        if layout.maps is not None:
-            self.attentions = tuple(layout.maps)
-        hidden: Tensor = output.last_hidden_state
+            return packed_pass(self.model, entering, self.first_position)
+        maps: list[Tensor] | None = None if self.attentions is None else []
+        hidden = padded_pass(self.model, entering, self.first_position, maps)
+        if maps is not None:
+            self.attentions = tuple(maps)
         return hidden
 
-    def _own_pass(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None) -> Tensor:
+    def _own_pass(self, entering: Entering) -> Tensor:
         """A pass in the model's own attention, over padding and all."""
+        if entering.prefix is not None:
+            raise TypeError("its attention is its own and takes no prefix")
         watched = {} if self.attentions is None else {"output_attentions": True}
-        output = self._call(input_ids, attention_mask, types, **watched)
+        output = self.model(**entering.named(), attention_mask=entering.mask, **watched)
         if watched:
             self.attentions = output.attentions
         hidden: Tensor = output.last_hidden_state
         return hidden
-
-    def _call(self, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None, **options: Any) -> Any:
-        of_types = {} if types is None else {"token_type_ids": types}
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, **of_types, **options)
 
     def first_trained_layer(self) -> int | None:
         """The number of the first layer that trains, or whose input depends on what trains: all before it does the same
@@ -131,7 +144,7 @@ class Backbone(nn.Module):
         if not any(parameter.requires_grad for parameter in self.parameters()):
             return None
         layers = self.layers
-        if self.first_position is None or not layers:
+        if self.first_position is None or not layers or self.virtual is not None:  # they enter at the first layer
             return 0
         ids = _tokens(self, 3)
         with trying(self), torch.enable_grad():
@@ -193,7 +206,9 @@ class Backbone(nn.Module):
         self.attentions = ()
 
     def unwatch(self) -> tuple[Tensor, ...]:
-        """The maps of the newest pass since `watch`, `[B, heads, L, L]` a layer, as dropout left them."""
+        """The maps of the newest pass since `watch`, `[B, heads, L, L]` a layer, as dropout left them. What real tokens
+        see of virtual ones is left out: the rows then sum to less than 1.
+        """
         maps, self.attentions = self.attentions or (), None
         if self.first_position is None:
             self.model.set_attn_implementation(self._own_attention)

@@ -51,12 +51,13 @@ def of_family(family: str, size: Scratch, **changes: Any) -> Backbone:
         hidden_size=size.hidden,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
-        num_key_value_heads=max(1, size.heads // 2),  # where a family has grouped queries
         intermediate_size=2 * size.hidden,
         pad_token_id=0,
         **dict.fromkeys(DROPOUTS, 0.0),
         **changes,
     )
+    if hasattr(config, "num_key_value_heads"):  # a family with grouped queries
+        config.num_key_value_heads = max(1, size.heads // 2)
     return Backbone(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
 
 

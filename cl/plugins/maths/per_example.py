@@ -186,7 +186,7 @@ def _watched(layers: Iterable[nn.Module], num_examples: int) -> Iterator[list[Ca
     calls: list[Call] = []
 
     def note(layer: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any], output: Tensor) -> Tensor:
-        if len(inputs) != 1 or options:  # more than a function of one tensor: left for `by_pass` to do
+        if len(inputs) != 1 or options or not isinstance(output, Tensor):  # no function of one tensor: for `by_pass`
             return output
         x = inputs[0].detach()
         if isinstance(layer, nn.Embedding) and len(output) == 1:  # of positions: the same for all
