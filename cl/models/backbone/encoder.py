@@ -82,8 +82,10 @@ class Backbone(nn.Module):
 
     def checkpoint_gradients(self) -> None:
         """Keeps only the inputs of layers for the backward pass. Raises `UserError` where the model cannot."""
+        model = self.model  # what it is called has changed with transformers 5.2x
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         try:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            enable({"use_reentrant": False})
         except ValueError as error:
             raise UserError(f"network.gradient_checkpointing: {error}") from error
 
