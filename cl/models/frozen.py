@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cl.batches import Batch
-from cl.models.backbone.encoder import Backbone, trying
+from cl.models.backbone.encoder import Backbone
+from cl.models.backbone.facts import trying
 from cl.models.packing import Packing
 
 AT_ONCE = 4096  # tokens that are computed together

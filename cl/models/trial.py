@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cl.models.backbone import Backbone
-from cl.models.backbone.encoder import trying
+from cl.models.backbone.facts import trying
 from cl.types import UserError
 
 SHORTEST = 3  # tokens that every backbone takes: one that does not is refused when it is loaded

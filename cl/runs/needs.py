@@ -13,7 +13,7 @@ from torch import Tensor
 from cl.config import Config
 from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
-from cl.models.backbone.encoder import HALF
+from cl.models.backbone.facts import HALF
 from cl.models.network import Network
 from cl.models.snapshot import twin
 from cl.plugins.base import PluginError

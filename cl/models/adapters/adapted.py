@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from cl.models.adapters.options import Adapter
 from cl.models.backbone import Backbone
-from cl.models.backbone.encoder import HALF, unused_parameters
+from cl.models.backbone.facts import HALF, unused_parameters
 from cl.types import UserError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from cl.models.adapters.layers import chosen_of, embeddings, linears, norms
-from cl.models.backbone.encoder import HALF
+from cl.models.backbone.facts import HALF
 from cl.system.words import one_of
 from cl.types import UserError
 

@@ -1,7 +1,8 @@
 """Backbones and their tokenizers: the one door to transformers."""
 
-from cl.models.backbone.encoder import Backbone, Facts
+from cl.models.backbone.encoder import Backbone
 from cl.models.backbone.exporting import Head, export
+from cl.models.backbone.facts import Facts
 from cl.models.backbone.loading import folder_of, load
 from cl.models.backbone.scratch import (
     count_words,

@@ -6,30 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cl.models.backbone.attention import OURS, first_position, packed_pass, padded_pass, set_direction
 from cl.models.backbone.entering import Entering, Virtual
+from cl.models.backbone.facts import Facts, ignores_later_tokens, tokens, trying, unused_parameters
 from cl.models.backbone.layers import above, below, inputs_of, layers_of
 from cl.models.options import Attention
 from cl.models.packing import Packing
 from cl.types import UserError
-
-HALF = (torch.float16, torch.bfloat16)  # precisions in which small steps of training are lost
-
-
-class Facts(NamedTuple):
-    """What is found out about a model by trying it, once a run: `unused`, the names of parameters that no hidden state
-    depends on; `first_position`, the number of an example's first position, None where batches cannot be packed;
-    `is_causal`, whether the hidden state of a token ignores the tokens after it.
-    """
-
-    unused: frozenset[str]
-    first_position: int | None
-    is_causal: bool
 
 
 class Backbone(nn.Module):
@@ -60,7 +48,7 @@ class Backbone(nn.Module):
                     "cannot be changed. Set network.attention=auto, or use another backbone"
                 )
             set_direction(model, attention)
-        self.facts = facts or Facts(unused_parameters(self), self.first_position, _ignores_later_tokens(self))
+        self.facts = facts or Facts(unused_parameters(self), self.first_position, ignores_later_tokens(self))
         self._own_attention: str = model.config._attn_implementation
         for name in self.facts.unused:
             model.get_parameter(name).requires_grad_(False)
@@ -148,7 +136,7 @@ class Backbone(nn.Module):
         layers = self.layers
         if self.first_position is None or not layers or self.virtual is not None:  # they enter at the first layer
             return 0
-        ids = _tokens(self, 3)
+        ids = tokens(self, 3)
         with trying(self), torch.enable_grad():
             entering = inputs_of(layers, partial(self.forward, ids, torch.ones_like(ids)))
         for number, (layer, hidden) in enumerate(zip(layers, entering, strict=True)):
@@ -215,48 +203,3 @@ class Backbone(nn.Module):
         if self.first_position is None:
             self.model.set_attn_implementation(self._own_attention)
         return maps
-
-
-def unused_parameters(backbone: Backbone) -> frozenset[str]:
-    """The names of those of the model's trainable parameters that the last hidden state does not depend on.
-
-    They are those that the graph of a pass does not lead to: no backward pass, no memory for gradients.
-    """
-    ids = _tokens(backbone, 3)
-    with trying(backbone), torch.enable_grad():
-        waiting = [backbone(ids, torch.ones_like(ids)).grad_fn]
-    found, seen = set(), set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        found.add(id(getattr(node, "variable", None)))
-        waiting += [following for following, _ in node.next_functions]
-    return frozenset(name for name, p in backbone.model.named_parameters() if p.requires_grad and id(p) not in found)
-
-
-def _ignores_later_tokens(backbone: Backbone) -> bool:
-    ids = _tokens(backbone, 4)
-    ids = torch.stack([ids[0, [0, 1, 2]], ids[0, [0, 1, 3]]])
-    with trying(backbone):
-        one, other = backbone(ids, torch.ones_like(ids))[:, :2]
-    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
-def _tokens(backbone: Backbone, num: int) -> Tensor:
-    """A text of so many different tokens, `[1, num]`, on the backbone's device."""
-    size: int = backbone.model.config.vocab_size
-    return (1 + torch.arange(num, device=next(backbone.parameters()).device)[None]) % size
-
-
-@contextmanager
-def trying(backbone: Backbone) -> Iterator[None]:
-    """In eval mode, without gradients, and no number drawn from the generators of a run."""
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        backbone.train(was_training)

@@ -9,7 +9,8 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from cl.models.backbone.encoder import Backbone, Facts
+from cl.models.backbone.encoder import Backbone
+from cl.models.backbone.facts import Facts
 from cl.models.backbone.loading import DROPOUTS
 from cl.models.options import Attention, Scratch
 

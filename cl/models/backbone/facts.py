@@ -1,0 +1,71 @@
+"""What a backbone is like, found out by trying it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cl.models.backbone.encoder import Backbone
+
+HALF = (torch.float16, torch.bfloat16)  # precisions in which small steps of training are lost
+
+
+class Facts(NamedTuple):
+    """What is found out about a model by trying it, once a run: `unused`, the names of parameters that no hidden state
+    depends on; `first_position`, the number of an example's first position, None where batches cannot be packed;
+    `is_causal`, whether the hidden state of a token ignores the tokens after it.
+    """
+
+    unused: frozenset[str]
+    first_position: int | None
+    is_causal: bool
+
+
+def unused_parameters(backbone: Backbone) -> frozenset[str]:
+    """The names of those of the model's trainable parameters that the last hidden state does not depend on.
+
+    They are those that the graph of a pass does not lead to: no backward pass, no memory for gradients.
+    """
+    ids = tokens(backbone, 3)
+    with trying(backbone), torch.enable_grad():
+        waiting = [backbone(ids, torch.ones_like(ids)).grad_fn]
+    found, seen = set(), set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found.add(id(getattr(node, "variable", None)))
+        waiting += [following for following, _ in node.next_functions]
+    return frozenset(name for name, p in backbone.model.named_parameters() if p.requires_grad and id(p) not in found)
+
+
+def ignores_later_tokens(backbone: Backbone) -> bool:
+    ids = tokens(backbone, 4)
+    ids = torch.stack([ids[0, [0, 1, 2]], ids[0, [0, 1, 3]]])
+    with trying(backbone):
+        one, other = backbone(ids, torch.ones_like(ids))[:, :2]
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def tokens(backbone: Backbone, num: int) -> Tensor:
+    """A text of so many different tokens, `[1, num]`, on the backbone's device."""
+    size: int = backbone.model.config.vocab_size
+    return (1 + torch.arange(num, device=next(backbone.parameters()).device)[None]) % size
+
+
+@contextmanager
+def trying(backbone: Backbone) -> Iterator[None]:
+    """In eval mode, without gradients, and no number drawn from the generators of a run."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        backbone.train(was_training)
