@@ -46,6 +46,7 @@ def unused_parameters(backbone: Backbone) -> frozenset[str]:
 
 
 def ignores_later_tokens(backbone: Backbone) -> bool:
+    """Whether the hidden states of a token are the same whatever comes after it."""
     ids = tokens(backbone, 4)
     ids = torch.stack([ids[0, [0, 1, 2]], ids[0, [0, 1, 3]]])
     with trying(backbone):
