@@ -1,8 +1,8 @@
-"""The frozen part of a learner's network, kept of the examples that come again."""
+"""The frozen part of a network, kept of the examples that come again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,36 +10,33 @@ from torch import Tensor
 from cl.batches import Batch
 from cl.data.collate import collate
 from cl.data.dataset import Dataset
+from cl.data.module import ExperienceData
 from cl.models.frozen import FrozenPart
-
-if TYPE_CHECKING:
-    from cl.training.learner import Learner
+from cl.plugins.base import Tools
 
 
-def keep_frozen_parts(learner: Learner) -> None:
-    """Makes room for what layers below all that trains make of the examples of an experience: those that it trains on,
-    those that plugins remember, and those that an epoch is chosen by; and of all that is scored, for the whole stream.
-
-    Where there is one epoch alone, or one experience, nothing comes again.
+def keep_trained_on(tools: Tools, plan: ExperienceData, others: Sequence[Dataset]) -> None:
+    """Makes room for what layers below all that trains make of the examples of an experience, and of others that come
+    with them. Where there is one epoch alone, nothing comes again.
     """
-    plan, store, options = learner.plan, learner.store, learner.recipe.options
     if plan.num_steps > plan.steps_per_epoch:
-        rows = [plan.train.rows, *(data.rows for data in learner.strategy.remembered(learner.tools))]
-        if options.keep_best or options.patience is not None:
-            rows.append(store.splits[learner.experience.index, "valid"])
-        _prepare(learner.network.frozen, learner, rows)
-    experiences = learner.evaluator.experiences
-    if len(experiences) > 1 and not learner.network.frozen_tests.stands(learner.network.backbone):
-        _prepare(learner.network.frozen_tests, learner, [store.splits[e.index, "test"] for e in experiences])
+        _prepare(tools.network.frozen, tools, [plan.train, *others])
 
 
-def _prepare(part: FrozenPart, learner: Learner, of: list[Tensor]) -> None:
+def keep_scored(tools: Tools, num_experiences: int) -> None:
+    """The same of all that is scored after each experience, for the whole stream."""
+    part = tools.network.frozen_tests
+    if num_experiences > 1 and not part.stands(tools.network.backbone):
+        _prepare(part, tools, [tools.store.dataset(index, "test") for index in range(num_experiences)])
+
+
+def _prepare(part: FrozenPart, tools: Tools, of: Sequence[Dataset]) -> None:
     def rows_of(rows: Tensor) -> Dataset:
-        return learner.store.of(rows, torch.zeros_like(rows))
+        return tools.store.of(rows, torch.zeros_like(rows))
 
     def batch_of(rows: Tensor) -> Batch:
-        batch = collate(rows_of(rows), learner.experience.index, training=False, placeholder=True)
-        return batch.to(learner.device)
+        batch = collate(rows_of(rows), tools.experience.index, training=False, placeholder=True)
+        return batch.to(tools.device)
 
-    rows = torch.unique(torch.cat(of))
-    part.prepare(learner.network.backbone, rows, rows_of(rows).lengths, batch_of)
+    rows = torch.unique(torch.cat([data.rows for data in of]))
+    part.prepare(tools.network.backbone, rows, rows_of(rows).lengths, batch_of)

@@ -26,7 +26,7 @@ from cl.models.snapshot import base_names, hashes, settle, snapshot, take_back
 from cl.plugins.maths.algebra import parameters_of
 from cl.plugins.maths.losses import cross_entropy
 from cl.plugins.strategy import Strategy
-from cl.training.frozen import keep_frozen_parts
+from cl.training.frozen import keep_scored, keep_trained_on
 from cl.training.optimizer import optimizer_of
 from cl.training.outcome import Cost, Diverged, Learnt
 from cl.training.recipe import LOG_EVERY, Recipe, Training
@@ -177,7 +177,7 @@ class Learner(LightningModule):
     def on_train_start(self) -> None:
         self._clock = time.perf_counter()
         self._base = hashes(self.network, base_names(self.network))
-        keep_frozen_parts(self)
+        self._keep_frozen_parts()
         if not self.num_steps:
             if self.wants_initial and self.experience.index == 0:
                 self.initial, _ = self.evaluate("test")
@@ -311,6 +311,13 @@ class Learner(LightningModule):
         return tuple(row), self.evaluator.pooled({e: c for e, c in counts.items() if e <= learnt})
 
     # --------------------------------------------------------------------------------------------- inside
+
+    def _keep_frozen_parts(self) -> None:
+        others, options = self.strategy.remembered(self.tools), self.recipe.options
+        if options.keep_best or options.patience is not None:
+            others = [*others, self.store.dataset(self.experience.index, "valid")]
+        keep_trained_on(self.tools, self.plan, others)
+        keep_scored(self.tools, len(self.evaluator.experiences))
 
     def _of_all_ranks(self, kept: dict[int, Predicted]) -> dict[int, Predicted]:
         """What all ranks predicted: each word was seen by one of them, and is nothing on the others."""
