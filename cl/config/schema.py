@@ -249,6 +249,8 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
             f" is {config.trainer['precision']}, which rounds the adapter after each step until small steps vanish: "
             f"give {str(config.trainer['precision']).replace('true', 'mixed')}",
         )
+    if config.network.dtype == "bfloat16" and str(config.trainer.get("precision")) == "64-true":
+        yield "network.dtype", " is bfloat16 and trainer.precision is 64-true: give one of them, not both"
     if config.network.quantize and (config.network.backbone == "scratch" or not config.network.adapter):
         yield (
             "network.quantize",

@@ -69,7 +69,7 @@ class Encoder:
             )
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
-        state = f"7/{max_length}/{overflow}/{self.types}/{word}/{tokenizer.unk_token}/"
+        state = f"8/{max_length}/{overflow}/{self.types}/{word}/{tokenizer.unk_token}/"
         state += tokenizer.backend_tokenizer.to_str()
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
 
@@ -137,6 +137,8 @@ class Encoder:
 
     def _texts(self, texts: Sequence[str]) -> Iterator[_Text]:
         for encoding in self._call(texts):
+            if not encoding.ids:
+                raise UserError("a text is empty, and this tokenizer puts no token of its own there: leave it out")
             yield _Text(encoding.ids, [0], encoding.special_tokens_mask)
 
     def _sentences(self, sentences: Sequence[list[str]]) -> Iterator[_Text]:

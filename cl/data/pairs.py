@@ -14,6 +14,7 @@ from cl.types import Pair, UserError
 def encoded_pairs(tokenizer: Any, pairs: Sequence[Pair], max_length: int, types: bool) -> Encoded:
     """A row a pair. Of a pair that is too long, the longer text loses its end until both are as long, then both.
 
+    Where a tokenizer has no form for pairs, as those of most decoders, the second text begins with a line break.
     `types`: keep the token types. Raises `UserError` where `max_length` leaves no room for two texts.
     """
     special = tokenizer.num_special_tokens_to_add(pair=True)
@@ -55,6 +56,8 @@ def _cut(tokenizer: Any, pairs: Sequence[Pair], max_length: int) -> Iterator[tup
 
 def _call(tokenizer: Any, pairs: Sequence[Pair], **options: Any) -> Sequence[Any]:
     firsts, seconds = map(list, zip(*pairs, strict=True))
+    if not tokenizer.num_special_tokens_to_add(pair=True):  # nothing would tell where the second text begins
+        seconds = [f"\n{second}" for second in seconds]
     encodings: Sequence[Any] = tokenizer(firsts, seconds, verbose=False, **options).encodings
     return encodings
 

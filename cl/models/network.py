@@ -56,6 +56,8 @@ class Network(nn.Module):
         base = self.base()
         for parameter in (p for name, p in self.named_parameters() if name not in base):
             parameter.data = fn(parameter.data)
+        for module in self.modules():
+            module._buffers |= {name: fn(buffer) for name, buffer in module._buffers.items() if buffer is not None}
         return self
 
     def base(self) -> dict[str, nn.Parameter]:

@@ -63,11 +63,11 @@ def frozen_copy(network: Network) -> Network:
 
 def twin(backbone: Backbone, memory: Callable[[Tensor], Tensor]) -> Backbone:
     """The same structure, parameter objects of its own, and as their numbers what `memory` makes of each: itself, for
-    none of its own.
+    none of its own. Quantised parameters hold more than their numbers, and are taken as they are.
     """
     memo: dict[int, object] = {id(buffer): memory(buffer) for buffer in backbone.buffers()}
     for p in backbone.parameters():
-        memo[id(p)] = nn.Parameter(memory(p.data), requires_grad=p.requires_grad)
+        memo[id(p)] = nn.Parameter(memory(p.data), requires_grad=p.requires_grad) if type(p) is nn.Parameter else p
     return copy.deepcopy(backbone, memo)
 
 

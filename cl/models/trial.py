@@ -31,16 +31,18 @@ def longest_input(backbone: Backbone, wanted: int) -> int:
 
 
 def sees_padding(backbone: Backbone, length: int) -> bool:
-    """Whether hidden states of a text depend on padding that other texts of a batch bring, up to `length` tokens."""
-    ids = _tokens(backbone, min(5, length - 1))
-    mask, width = torch.ones_like(ids), length - ids.shape[1]
-    if not ids.numel() or backbone.first_position is not None:  # packed: no layer sees padding
+    """Whether hidden states of a text depend on the other texts of a batch, of up to `length` tokens: on padding that
+    they bring, or, packed or not, on how long they are (some rotary positions are scaled by the longest).
+    """
+    short, long = _tokens(backbone, min(5, length - 1)), _tokens(backbone, length)
+    num, width = short.shape[1], length - short.shape[1]
+    if not num:
         return False
+    ids = torch.cat([pad(short, (0, width), value=_padding(backbone)), long])
+    mask = torch.cat([pad(torch.ones_like(short), (0, width)), torch.ones_like(long)])
     with trying(backbone):
-        alone = backbone(ids, mask)
-        padded = backbone(pad(ids, (0, width), value=_padding(backbone)), pad(mask, (0, width)))
-    difference = (padded[:, : ids.shape[1]] - alone).abs().max() / alone.abs().max()
-    return bool(difference > TOLERANCE)
+        alone, together = backbone(short, mask[:1, :num]), backbone(ids, mask)[:1, :num]
+    return bool((together - alone).abs().max() / alone.abs().max() > TOLERANCE)
 
 
 def _takes(backbone: Backbone, length: int) -> bool:

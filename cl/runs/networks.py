@@ -18,7 +18,7 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
 
     Raises `UserError` where it does not take `max_length` tokens.
     """
-    most = _num_positions(config)  # a mistake in the adapter is told before a large model is loaded
+    most = num_positions(config)  # a mistake in the adapter is told before a large model is loaded
     if config.backbone == "scratch":
         tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
         return backbone.scratch(config.scratch, tokenizer, most, config.dropout, config.attention), tokenizer
@@ -43,7 +43,7 @@ def fresh_backbone(
     """
     if config.backbone == "scratch":
         base = backbone.scratch(
-            config.scratch, tokenizer, _num_positions(config), config.dropout, config.attention, prepared.facts
+            config.scratch, tokenizer, num_positions(config), config.dropout, config.attention, prepared.facts
         )
     else:
         base = prepared if config.adapter else copy.deepcopy(prepared)
@@ -61,7 +61,7 @@ def with_adapter(config: NetworkConfig, base: backbone.Backbone, seed: int = 0) 
     return adapters.adapted(base, adapters.read(config.adapter), seed) if config.adapter else base
 
 
-def _num_positions(config: NetworkConfig) -> int:
+def num_positions(config: NetworkConfig) -> int:
     """How many tokens the longest text has, virtual ones in front of it counted."""
     return config.max_length + (adapters.read(config.adapter).num_virtual if config.adapter else 0)
 

@@ -23,7 +23,7 @@ from cl.models.network import Network
 from cl.runs.cells import Cell, one_cell
 from cl.runs.kept import learnt_pairs, read_experiences, read_tokenizer
 from cl.runs.learners import build_learner
-from cl.runs.networks import build_backbone
+from cl.runs.networks import build_backbone, num_positions
 from cl.runs.prepare import Prepared, encoder_for
 from cl.streams.stream import Stream
 from cl.system.state import FINISHED, State, state_of
@@ -140,7 +140,7 @@ def _backbone(cell: Cell) -> tuple[backbone.Backbone, Any]:
     if config.backbone == "scratch":
         tokenizer = read_tokenizer(cell.folder)
         return backbone.scratch(
-            config.scratch, tokenizer, config.max_length, config.dropout, config.attention
+            config.scratch, tokenizer, num_positions(config), config.dropout, config.attention
         ), tokenizer
     return build_backbone(placed(config, cell), [])
 

@@ -316,8 +316,9 @@ class Learner(LightningModule):
         others, options = self.strategy.remembered(self.tools), self.recipe.options
         if options.keep_best or options.patience is not None:
             others = [*others, self.store.dataset(self.experience.index, "valid")]
-        keep_trained_on(self.tools, self.plan, others)
-        keep_scored(self.tools, len(self.evaluator.experiences))
+        with self.trainer.precision_plugin.forward_context():  # what is kept is of the precision of passes
+            keep_trained_on(self.tools, self.plan, others)
+            keep_scored(self.tools, len(self.evaluator.experiences))
 
     def _of_all_ranks(self, kept: dict[int, Predicted]) -> dict[int, Predicted]:
         """What all ranks predicted: each word was seen by one of them, and is nothing on the others."""

@@ -255,6 +255,7 @@ def test_an_adapter_takes_the_place_of_another_and_its_options_can_be_set(tmp_pa
     [
         ("network: {adapter: lora}", "network.adapter: write a mapping"),
         ("network: {adapter: {kind: lora}}\ntrainer: {precision: bf16-true}", ":2: .*give bf16-mixed"),
+        ("network: {dtype: bfloat16}\ntrainer: {precision: 64-true}", ":1: .*is bfloat16 and .* 64-true: give one of"),
         ("network: {quantize: {load_in_4bit: true}, backbone: x}", "network.quantize: .*do not train"),
         ("network: {quantize: {load_in_4bit: true}, adapter: {kind: lora}}", "network.quantize: .*a pretrained"),
     ],

@@ -10,7 +10,7 @@ from cl.plugins import PLUGINS
 from cl.testing import PROMISES, Subject
 
 ADAPTED: dict[str, tuple[str, dict[str, Any]]] = {
-    "lora": ("llama", {"r": 2, "target": "all-linear"}),
+    "lora": ("llama", {"r": 2, "target": "all-linear", "layers": -1}),  # the layer below is kept in memory
     "bottleneck": ("qwen2", {"size": 4}),
     "prompt": ("llama", {"tokens": 3}),
 }

@@ -17,6 +17,7 @@ from cl.models.backbone import word_pieces
 from cl.models.options import Word
 from cl.runs.prepare import encoder_for, prepare
 from cl.testing.tiny import tiny_config
+from cl.types import Pair, UserError
 
 TEXTS = ["Anna Smith went to Rome in 1999 .", "Rome is far from Bern", "中国人在罗马", "中国人很好"]
 CHINESE = ["中", "国", "人", "在", "罗", "马"]
@@ -146,3 +147,16 @@ def test_auto_is_the_last_sub_token_under_causal_attention(attention: str, asked
     network = replace(config.network, attention=attention, word=asked)
     prepared = prepare(replace(config, network=network))
     assert encoder_for(network, prepared.backbone, prepared.tokenizer, None).word == expected
+
+
+def test_the_second_text_of_a_pair_begins_with_a_line_break() -> None:
+    """Else nothing would tell a decoder where it begins: `ab` + `c` would be `a` + `bc`."""
+    tokenizer = decoder()
+    encoded = Encoder(tokenizer, 64).encode([Pair("Anna Smith", "is far"), Pair("Anna", " Smithis far")], "sequence")
+    texts = [tokenizer.decode(encoded.ids[a:b]) for a, b in pairwise(encoded.offsets)]
+    assert texts == ["Anna Smith\nis far", "Anna\n Smithis far"]
+
+
+def test_a_text_without_a_token_is_refused() -> None:
+    with pytest.raises(UserError, match="a text is empty, and this tokenizer puts no token of its own there"):
+        Encoder(decoder(), 64).encode(["Rome", ""], "sequence")

@@ -253,6 +253,20 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("llama", {"kind": "lora", "layers": -4}, "the backbone has 3 layers"),
     ("llama", {"kind": "lora", "layers": "last 2"}, "give a number, a range such as 4-7"),
     ("llama", {"kind": "lora", "init_lora_weights": "eva"}, "it needs data beforehand"),
+    (
+        "llama",
+        {"kind": "lora", "init_lora_weights": "olora"},
+        "it rewrites the backbone's own weights",
+    ),
+    ("llama", {**LORA, "modules_to_save": ["norm"], "layers": -1}, "trains modules in all layers, and .*leave one of"),
+    ("llama", {**LORA, "rank_pattern": {"q_prooj": 5}}, r"adapter\.rank_pattern: the backbone has no module 'q_prooj'"),
+    (
+        "llama",
+        {**LORA, "alpha_pattern": {"q_prooj": 5}},
+        r"alpha_pattern: the backbone has no module 'q_prooj'",
+    ),
+    ("llama", {**LORA, "exclude_modules": ["q_proj"]}, "lora has no option 'exclude_modules'"),
+    ("llama", {**LORA, "trainable_token_indices": [5000]}, "peft refuses it: index 5000 is out of bounds"),
     ("llama", {"kind": "lora", "modules_to_save": ["nrm"]}, "no module 'nrm'. Did you mean 'norm'"),
     ("llama", {"kind": "lora", "use_dora": True, "lora_bias": True}, "peft refuses it: .*not supported for DoRA"),
     ("llama", {"kind": "bottleneck", "size": 0}, "size is 0: give 1 or more"),
@@ -265,6 +279,24 @@ def test_mistakes_are_told_in_a_line(family: str, options: dict[str, Any], messa
     with pytest.raises(UserError, match=message) as error:
         built(family, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("init", [True, False, "gaussian", "pissa", "orthogonal"])
+def test_no_initial_value_changes_the_base_of_other_cells(init: bool | str) -> None:
+    torch.manual_seed(0)
+    base = Backbone(hf.LlamaModel(hf.LlamaConfig(**SIZE)))
+    before = {name: p.detach().clone() for name, p in base.named_parameters()}
+    adapted(base, read({**LORA, "init_lora_weights": init}), 0)
+    assert all(torch.equal(p, before[name]) for name, p in base.named_parameters())
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_the_backward_pass_ends_at_the_lowest_adapted_layer(recomputes: bool) -> None:
+    torch.manual_seed(0)
+    network = adapted(Backbone(hf.LlamaModel(hf.LlamaConfig(**SIZE))), read({**LORA, "layers": -1}), 0).train()
+    if recomputes:  # transformers lets the embeddings' output need a gradient then
+        network.checkpoint_gradients()
+    assert network.first_trained_layer() == len(network.layers) - 1
 
 
 def test_a_family_that_cannot_bear_a_kind() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from cl.batches import Batch
 from cl.config import Config
 from cl.models import frozen
-from cl.models.backbone import Backbone
+from cl.models.backbone import Backbone, of_family
 from cl.models.frozen import FrozenPart
 from cl.models.options import Scratch
 from cl.runs.prepare import Prepared, prepare
@@ -157,6 +157,27 @@ def test_hidden_states_are_those_of_a_pass(rows: Tensor, limit: int) -> None:
     assert 0 < part.num_bytes <= limit * 1.1
     for _ in range(2):
         torch.testing.assert_close(passed(part, network, batch), plain(network, batch), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_gradients_are_those_of_a_pass_where_layers_are_computed_twice(family: str) -> None:
+    network = of_family(family, Scratch(hidden=32, layers=3, heads=4, vocabulary=100)).double()
+    network.requires_grad_(False)
+    network.layers[2].requires_grad_(True)
+    network.checkpoint_gradients()
+    network.train()
+    part, batch = kept(network), batch_of(ALL)
+    trained = list(network.layers[2].parameters())
+    hidden = passed(part, network, batch), plain(network, batch)
+    ours, theirs = (torch.autograd.grad(each[batch.attention_mask.bool()].sin().sum(), trained) for each in hidden)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_it_serves_under_mixed_precision() -> None:
+    config, given = tried({})
+    config = replace(config, trainer=config.trainer | {"precision": "bf16-mixed"})
+    end = train(given, config, 1, change=freeze_below)
+    assert all(end.learner.network.frozen_tests._done)
 
 
 def test_examples_that_are_not_kept_and_words_that_a_plugin_has_changed_are_computed() -> None:

@@ -63,6 +63,9 @@ CANNOT: dict[str, Callable[[], Any]] = {
     "relative positions": lambda: hf.DebertaV2Model(hf.DebertaV2Config(**SIZE)),
     "capped scores": lambda: hf.Gemma2Model(hf.Gemma2Config(**SIZE, **SHARED, head_dim=8)),
     "windows in some layers": lambda: hf.Gemma3TextModel(hf.Gemma3TextConfig(**SIZE, **SHARED, head_dim=8)),
+    "chunks": lambda: hf.Llama4TextModel(
+        hf.Llama4TextConfig(**SIZE, **SHARED, head_dim=8, intermediate_size_mlp=64, num_local_experts=1, pad_token_id=0)
+    ),
     "biases by distance": lambda: hf.BloomModel(hf.BloomConfig(vocab_size=100, hidden_size=32, n_layer=2, n_head=4)),
     "a window": lambda: hf.ModernBertModel(
         hf.ModernBertConfig(**SIZE, pad_token_id=0, cls_token_id=1, sep_token_id=2, bos_token_id=1, eos_token_id=2)
@@ -137,6 +140,9 @@ def test_a_token_sees_what_it_shall(attention: Attention) -> None:
 def test_a_layer_that_is_not_there_and_attention_that_is_fixed_are_refused() -> None:
     with pytest.raises(UserError, match=r"network.attention is 2: .* is one of 0 to 1"):
         built(PACK["llama"], 2)
+    shared = hf.AlbertConfig(**{**SIZE, "num_hidden_layers": 3}, embedding_size=16)
+    with pytest.raises(UserError, match="the layers of a AlbertModel share their attention"):
+        built(lambda: hf.AlbertModel(shared), 1)
     with pytest.raises(UserError, match=r"network.attention is bidirectional: a ModernBertModel has attention of its"):
         built(CANNOT["a window"], "bidirectional")
 

@@ -62,6 +62,14 @@ def test_a_copy_that_is_cast_leaves_the_base_alone(prepared: Get) -> None:
     assert {p.dtype for name, p in twin.named_parameters() if name in network.trained} == {torch.float16}
 
 
+def test_buffers_of_a_copy_go_where_it_goes(prepared: Get) -> None:
+    """Such as BERT's positions: a teacher that a checkpoint has left on the CPU could not be asked on a GPU."""
+    twin = frozen_copy(train(prepared("sequence"), configured("sequence", {NAME: {}}), 1).learner.network)
+    moved = []
+    twin._apply(lambda tensor: moved.append(tensor) or tensor)
+    assert {id(buffer) for buffer in twin.buffers()} <= {id(tensor) for tensor in moved}
+
+
 def test_what_once_trained_stays_in_the_snapshot(prepared: Get) -> None:
     """A backbone that is frozen after the first experience is not what was loaded."""
     learner = train(prepared("sequence"), configured("sequence", {"seq*": {}}), 2).learner

@@ -49,7 +49,17 @@ LONGEST: dict[str, tuple[int, Callable[[], Any]]] = {
     "rotary positions": (20, lambda: hf.EsmModel(hf.EsmConfig(**SIZE, **ESM, position_embedding_type="rotary"))),
     "no limit": (64, lambda: hf.XLNetModel(hf.XLNetConfig(**XLNET))),
 }  # fmt: skip
+ROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
 SEE_PADDING = {
+    "positions that the longest text scales": lambda: hf.Phi3Model(
+        hf.Phi3Config(
+            **SIZE,
+            initializer_range=0.2,
+            pad_token_id=0,
+            original_max_position_embeddings=8,
+            rope_parameters=ROPE | {"original_max_position_embeddings": 8},
+        )
+    ),
     "convbert": lambda: hf.ConvBertModel(hf.ConvBertConfig(**SIZE, embedding_size=16)),
     "fnet": lambda: hf.FNetModel(
         hf.FNetConfig(**{k: v for k, v in SIZE.items() if k != "num_attention_heads"})  # it has no attention

@@ -20,6 +20,7 @@ import cl.runs.grid
 from cl.config import RunConfig
 from cl.models.adapters import adapted, export_adapter, merged, read
 from cl.models.backbone import Backbone, Head, export, load, word_pieces
+from cl.models.backbone.classifier import Classifier
 from cl.runs.export import export as export_cell
 from cl.runs.grid import run
 from cl.runs.predict import Predictor
@@ -231,6 +232,13 @@ def test_forms_that_there_are_not(
     with pytest.raises(UserError, match=message):
         export_cell(cell, tmp_path / "out", kind="token", merged=whole)
     assert not (tmp_path / "out").exists()
+
+
+def test_our_own_class_computes_attention_as_the_cell_did() -> None:
+    """Without fused kernels the first tokens of some decoders, which are huge, come out otherwise."""
+    config = hf.LlamaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config.classifier = {"kind": "sequence", "pooling": "last", "head": "linear", "types": False}
+    assert Classifier(config).config._attn_implementation == "sdpa"
 
 
 def test_bitfit_changes_the_weights_themselves(llama: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from cl.models.adapters.options import Adapter
 from cl.models.backbone import Backbone
 from cl.models.backbone.facts import HALF, unused_parameters
+from cl.models.snapshot import twin
 from cl.types import UserError
 
 
@@ -33,7 +33,9 @@ def adapted(backbone: Backbone, adapter: Adapter, seed: int) -> Backbone:
     in its rounding. Torch's generators stand afterwards where they stood. Raises `UserError` for an adapter that this
     backbone cannot bear.
     """
-    own, shared = _sharing(backbone)
+    own = twin(backbone, lambda memory: memory)  # parameters of its own: whoever casts them leaves the base where it is
+    own.requires_grad_(False)
+    shared = {id(p): p for p in own.parameters()}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         adapter.build(own.model)
@@ -41,19 +43,6 @@ def adapted(backbone: Backbone, adapter: Adapter, seed: int) -> Backbone:
         _widen(own.model, adapter.kind.prefix)
         own.facts = own.facts._replace(unused=_freeze_unused(own, backbone))
     return own
-
-
-def _sharing(backbone: Backbone) -> tuple[Backbone, dict[int, Any]]:
-    """A copy on the same memory, all of it frozen, and its parameters by their ids.
-
-    Parameters are objects of their own: what casts or moves those of one cell leaves the others where they are.
-    Quantised ones hold more than their numbers and are taken as they are.
-    """
-    memo: dict[int, Any] = {id(buffer): buffer for buffer in backbone.buffers()}
-    for p in backbone.parameters():
-        memo[id(p)] = nn.Parameter(p.data, requires_grad=False) if type(p) is nn.Parameter else p
-    own = copy.deepcopy(backbone, dict(memo))
-    return own, {id(p): p for p in own.parameters()}
 
 
 def _own_what_trains(model: nn.Module, shared: dict[int, Any]) -> None:

@@ -12,7 +12,7 @@ from cl.system.words import listed
 from cl.types import UserError
 
 # What ends the attention and the feed-forward block of a layer, in each family of models: the last module before the
-# residual is added (and dropout, where there is some).
+# residual is added (and dropout, where there is some; and the norm that Gemma 2 and OLMo 2 have there).
 ENDS = (
     ("self_attn.o_proj", "mlp.down_proj"),  # Llama, Mistral, Qwen, Gemma, Phi-3, SmolLM
     ("attention.output.dense", "output.dense"),  # BERT, RoBERTa, ELECTRA, DeBERTa

@@ -21,10 +21,14 @@ NOT_OURS = (
     "layers_to_transform",
     "layers_pattern",
     "layer_replication",
+    "exclude_modules",
+    "target_parameters",
     "megatron_config",
     "megatron_core",
     "alora_invocation_tokens",
 )
+# What rewrites the backbone's own weights, which all cells share.
+REWRITES = ("olora",)
 NEEDS_DATA = ("eva", "corda", "lora_ga", "loftq")  # initial values that peft takes from data or a quantised model
 
 
@@ -52,6 +56,11 @@ def build(name: str, model: nn.Module, values: dict[str, Any], places: list[str]
     named = dict(values)
     if (init := named.get("init_lora_weights")) in NEEDS_DATA:
         raise UserError(f"network.adapter.init_lora_weights is {init!r}: it needs data beforehand. Take another one")
+    if init in REWRITES:
+        raise UserError(
+            f"network.adapter.init_lora_weights is {init!r}: it rewrites the backbone's own weights, which all cells "
+            "share. Take another one"
+        )
     asked = _default(name, model) if named.get("target_modules") is None else named["target_modules"]
     everything = modules if name == "LN_TUNING" else modules | embeddings(model)
     named["target_modules"] = (
@@ -65,6 +74,14 @@ def build(name: str, model: nn.Module, values: dict[str, Any], places: list[str]
         transposed = any(type(modules.get(each)).__name__ == "Conv1D" for each in named["target_modules"])
         named.setdefault("fan_in_fan_out", transposed)
     _refuse_unknown(model, named.get("modules_to_save") or [])
+    if named.get("modules_to_save") and places != [""]:
+        raise UserError(
+            "network.adapter.modules_to_save trains modules in all layers, and network.adapter.layers names some: "
+            "leave one of them out"
+        )
+    for key in ("rank_pattern", "alpha_pattern"):
+        for each in named.get(key) or ():
+            chosen_of({name: modules[name] for name in named["target_modules"] if name in modules}, each, key, [""])
     if named.get("modules_to_save") and next(model.parameters()).dtype in HALF:
         raise UserError(
             "network.adapter.modules_to_save: peft's copies of whole modules in half precision cannot be told from the "
@@ -121,6 +138,6 @@ def refusals() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Unsupported layer type")  # every norm is one, for ln-tuning
             yield
-    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
+    except (ImportError, IndexError, NotImplementedError, OSError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"network.adapter: peft refuses it: {first}") from error

@@ -14,7 +14,7 @@ from cl.models.packing import Layout, Packing, is_causal
 from cl.types import UserError
 
 # What configs call attention that does not reach the whole example, which packing does not know.
-WINDOWS = ("sliding_window", "local_attention", "attention_window")
+WINDOWS = ("sliding_window", "local_attention", "attention_window", "attention_chunk_size")
 # The name of our attention. There is no mask of this name: transformers builds none, of [T, T] or other, and each layer
 # is told which tokens belong to which example.
 OURS = "by_example"
@@ -79,9 +79,14 @@ def set_direction(model: Any, attention: Attention) -> None:
             layer.is_causal = attention == "causal"
         return
     num_layers = model.config.num_hidden_layers
-    if not 0 <= attention < num_layers or len(layers) != num_layers:
+    if not 0 <= attention < num_layers:
         raise UserError(
             f"network.attention is {attention}: the first layer that sees all tokens is one of 0 to {num_layers - 1}"
+        )
+    if len(layers) != num_layers:
+        raise UserError(
+            f"network.attention is {attention}: the layers of a {type(model).__name__} share their attention, and all "
+            "see the same: give causal or bidirectional"
         )
     for number, layer in enumerate(layers):
         layer.is_causal = number < attention

@@ -33,6 +33,8 @@ class Classifier(PreTrainedModel):
     of texts with token types. The tag of a word is that of its first token.
     """
 
+    _supports_sdpa = True  # where its encoder does
+
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]

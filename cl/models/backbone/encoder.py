@@ -76,6 +76,8 @@ class Backbone(nn.Module):
             enable({"use_reentrant": False})
         except ValueError as error:
             raise UserError(f"network.gradient_checkpointing: {error}") from error
+        # Transformers makes the embeddings' output need a gradient, and so every layer, frozen or not.
+        model.disable_input_require_grads()
 
     @property
     def max_positions(self) -> int | None:

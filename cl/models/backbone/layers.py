@@ -55,19 +55,18 @@ def below(layer: nn.Module, run: Pass) -> Tensor:
 
 
 def above(layers: Sequence[nn.Module], first: int, hidden: Tensor, run: Pass) -> Tensor:
-    """What a pass gives if these hidden states enter layer `first`; those before it compute nothing."""
-    handle = layers[first].register_forward_pre_hook(lambda _, given: (hidden, *given[1:]))
-    try:
-        with _skipped(layers[:first]):
-            return run()
-    finally:
-        handle.remove()
+    """What a pass gives if these hidden states enter layer `first`, not 0; those before it compute nothing.
+
+    The layer before hands them on. A hook on `first` itself would be gone when checkpointed layers are computed anew.
+    """
+    with _giving(hidden, layers[:first]):
+        return run()
 
 
 @contextmanager
-def _skipped(layers: Sequence[nn.Module]) -> Iterator[None]:
+def _giving(hidden: Tensor, layers: Sequence[nn.Module]) -> Iterator[None]:
     for layer in layers:
-        layer.forward = lambda hidden, *_, **__: hidden
+        layer.forward = lambda *_, **__: hidden
     try:
         yield
     finally:
