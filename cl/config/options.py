@@ -74,5 +74,7 @@ def reason(error: Exception) -> str:
     if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
         return f"is {found[1]!r}: give {WANTED.get(found[2], found[2])}"
     if found := re.match(r"Cannot assign (\w+) to Dict", first):
-        return "write a mapping here, such as {train: 100}"
+        return "write a mapping here, {key: value}"
+    if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
+        return f"is {found[1]!r}: give one of {found[2].replace(chr(39), '')}"
     return first + ". Set it, or give a value in its place" * isinstance(error, InterpolationResolutionError)

@@ -15,7 +15,7 @@ def setup(cells: Sequence[CellResult]) -> str:
     configs = [_config(cell) for cell in cells]
     facts = [
         _fact("{} backbone", [_at(config, "network", "backbone") for config in configs]),
-        _fact("{} adapter", [(_at(config, "network", "adapter") or {}).get("kind") for config in configs]),
+        _fact("{} adapter", [_adapter(_at(config, "network", "adapter") or {}) for config in configs]),
         _fact("{} stream", [_at(config, "stream", "scenario") for config in configs]),
         _fact("{} training examples", [_num_training(cell) for cell in cells]),
         _fact("{} epochs", [_at(config, "trainer", "max_epochs") for config in configs]),
@@ -34,6 +34,12 @@ def _config(cell: CellResult) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}  # the page shows it as it is
     return read if isinstance(read, dict) else {}
+
+
+def _adapter(options: dict[str, Any]) -> str:
+    """`lora (r 8, layers -6)`: its kind, and what else is said of it."""
+    others = ", ".join(f"{key} {value}" for key, value in options.items() if key != "kind")
+    return f"{options.get('kind', '')} ({others})" if others else str(options.get("kind", ""))
 
 
 def _fact(text: str, values: Sequence[Any]) -> str:

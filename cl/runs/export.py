@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,9 @@ def export(
         write_text(target / "README.md", card(found, asked, native, form == "adapter"))
     except OSError as error:
         raise UserError(f"{target}: cannot write there: {error.strerror or error}") from error
+    except UserError:
+        shutil.rmtree(target, ignore_errors=True)  # it was new or empty, and what is in it is no whole model
+        raise
     return target
 
 
@@ -60,8 +64,8 @@ def _form(found: Restored, merged: bool) -> Literal["adapter", "weights"]:
     exports = adapters.read(config.adapter).kind.exports
     if exports == "nothing":
         raise UserError(
-            f"{cell} has trained an adapter of kind {config.adapter['kind']}, which neither peft's folders nor the "
-            "weights of a model can hold: it has no export. cl predict can use it"
+            f"{cell} has trained an adapter of kind {config.adapter['kind']}, which cl writes "
+            "neither for peft nor within the weights of a model: it has no export. cl predict can use it"
         )
     return "weights" if merged else exports
 

@@ -46,7 +46,7 @@ def _parsed(name: str, lines: Iterable[str], records: bool | None) -> Iterator[s
         records = text.startswith("{") if records is None else records
         yield _of_record(text, f"{name}:{number}") if records else text
     if num_blank:
-        log.warning("%s: %d blank lines are passed over: they have no answer", name, num_blank)
+        log.warning("%s: blank lines have no answer, and are passed over: %d", name, num_blank)
 
 
 def _of_record(line: str, where: str) -> str | Pair | list[str]:

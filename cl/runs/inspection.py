@@ -23,7 +23,7 @@ from cl.runs.cells import cells_of
 from cl.runs.folder import refuse_other_config, refuse_other_data
 from cl.runs.learners import num_processes, trainer_of
 from cl.runs.needs import Room, needs_of, warnings_of
-from cl.runs.networks import adapter_notes, build_backbone, with_adapter
+from cl.runs.networks import build_backbone, network_notes, with_adapter
 from cl.runs.prepare import as_scored, data_errors, encode
 from cl.runs.strategies import build_strategy
 from cl.runs.streams import build_stream
@@ -71,7 +71,7 @@ def check(config: Config) -> Checked:
         _inspect_network(config.network, with_adapter(config.network, backbone), experiences, console)
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
-            warnings += adapter_notes(config.network, backbone)
+            warnings += network_notes(config.network, backbone)
             with _noting(problems):
                 warnings += _inspect_needs(config, backbone, Evaluator(experiences, store), problems, console)
             _inspect_data(experiences, store, [*notes, *doubts_of(experiences), *warnings], console)

@@ -25,8 +25,12 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
     loaded, tokenizer = backbone.load(
         config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype, config.quantize
     )
+    if (num := most - config.max_length) and loaded.max_positions is not None and most > loaded.max_positions:
+        raise UserError(
+            f"network.adapter.tokens is {num}: with network.max_length, {config.max_length}, these are {most} tokens, "
+            f"and {config.backbone} takes {loaded.max_positions} at most: lower one of them"
+        )
     if (longest := longest_input(loaded, most)) < most:
-        num = most - config.max_length
         virtual = f", the {num} virtual ones of network.adapter among them" if num else ""
         raise UserError(
             f"network.max_length is {config.max_length}, but {config.backbone} takes {longest} tokens at most"
@@ -66,8 +70,22 @@ def num_positions(config: NetworkConfig) -> int:
     return config.max_length + (adapters.read(config.adapter).num_virtual if config.adapter else 0)
 
 
-def adapter_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
-    """What a user should hear of the adapter."""
+def network_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
+    """What a user should hear of how the backbone is used."""
+    return [*_attention_notes(config), *_adapter_notes(config, loaded)]
+
+
+def _attention_notes(config: NetworkConfig) -> list[str]:
+    if config.attention == "auto":
+        return []
+    export = "; a cell has no export then" if isinstance(config.attention, int) else ""
+    return [
+        f"network.attention is {config.attention}: where the backbone was trained otherwise, little is left of what it "
+        f"knows until it is trained anew, all of it{export}"
+    ]
+
+
+def _adapter_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
     if not config.adapter:
         return []
     notes = adapters.read(config.adapter).notes(loaded.model)

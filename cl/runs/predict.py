@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cl.data.dataset import Store
-from cl.data.running import running
+from cl.data.running import MEET, running
 from cl.evaluation.predictions import logits_of, places_of
 from cl.evaluation.scores import TagSet
 from cl.runs.restored import restored
@@ -51,8 +51,9 @@ class Predictor:
 
         Of a sequence `text`, `label`, its `probability`, and the `probabilities` of all candidates. Of words `tokens`,
         `tags`, the `probabilities` of these tags, and `entities`: `type`, `start`, `end` (the first word, and the first
-        one after it) and `text`. A text is taken for words with blanks between them where words are tagged. What is
-        cut off (`network.overflow: cut`) has the tag O and no probability (None).
+        one after it) and `text`. A text is taken for words with blanks between them where words are tagged; one without
+        blanks in a script that has none is refused. What is cut off (`network.overflow: cut`) has the tag O and no
+        probability (None).
         """
         inputs = iter(inputs)
         num_cut = num_texts = 0
@@ -82,6 +83,11 @@ class Predictor:
             if "token" not in self.cell.kinds or self.kind == "sequence":
                 raise UserError(f"{quoted(given)}: words are tagged by cells of kind token alone: give a text")
             return "token"
+        if self.kind == "token" and len(given.split()) == 1 and MEET.search(given):
+            raise UserError(
+                f"{quoted(given)}: this script has no blanks between words, and words are tagged: give them as "
+                '{"tokens": […]}, as long as those that were learnt (characters, or words)'
+            )
         if self.kind is None:
             raise UserError(
                 f"{quoted(given)}: the cell has learnt both to label texts and to tag words: say which, with --kind "

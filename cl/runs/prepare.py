@@ -15,7 +15,7 @@ from cl.data.encode import Encoder
 from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
 from cl.models.trial import sees_padding
-from cl.runs.networks import adapter_notes, build_backbone, with_adapter
+from cl.runs.networks import build_backbone, network_notes, with_adapter
 from cl.runs.streams import build_stream
 from cl.streams import check, scenarios
 from cl.streams.identity import Identity, identity_of
@@ -52,7 +52,7 @@ def prepare(config: Config, stream: Stream | None = None) -> Prepared:
     loaded, tokenizer = build_backbone(config.network, stream)
     with_adapter(config.network, loaded)  # one that it cannot bear is told before all else
     store, lost = encode(config.network, stream.experiences, loaded, tokenizer)
-    warnings = [*stream.notes, *check.warnings(stream.experiences), *lost, *adapter_notes(config.network, loaded)]
+    warnings = [*stream.notes, *check.warnings(stream.experiences), *lost, *network_notes(config.network, loaded)]
     if loaded.first_position is None:
         warnings.append(f"{config.network.backbone} cannot pack batches: they are padded, and steps take longer")
     identity = identity_of(stream.experiences)

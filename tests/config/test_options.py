@@ -39,7 +39,7 @@ def test_options_are_converted_to_the_types_of_the_fields() -> None:
         ({"state": 1}, "here: there is no option 'state'."),
         (None, "here: the option 'size' is missing"),
         ({"size": "many"}, "here.size: is 'many': give a whole number"),
-        ({"size": 1, "mode": "other"}, "here.mode: Invalid value 'other'"),
+        ({"size": 1, "mode": "other"}, "here.mode: is 'other': give one of"),
         ({"size": 1, "names": ["x"]}, "here"),
         ({"size": 1, "strength": -1}, "here: strength is negative"),
     ],

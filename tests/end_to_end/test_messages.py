@@ -62,7 +62,7 @@ def test_about_corpora(cl_command: Run, texts: Path, format: str, options: str, 
     [
         ("max_epochs=1", "Did you mean 'trainer.max_epochs'?"),
         ("training.batch_size=many", "training.batch_size: is 'many': give a whole number"),
-        ("stream.hold_out=0.2", "stream.hold_out: write a mapping here, such as {train: 100}"),
+        ("stream.hold_out=0.2", "stream.hold_out: write a mapping here, {key: value}"),
         (
             "stream.hold_out={valid: 0.5, test: 0.6}",
             "stream.hold_out takes 110% of train in all: leave some",

@@ -59,7 +59,7 @@ def test_good_data_has_no_problem(cl_command: Run, data: Path) -> None:
         ("strategies={a: {ewc: 3}}", "strategies.a.ewc: write a mapping of options"),
         ("strategies={a: {no.such.Plugin: {}}}", "strategies.a.no.such.Plugin: cannot import 'no.such.Plugin'"),
         ("strategies={a: {pathlib.Path: {}}}", "pathlib.Path is no subclass of cl.Plugin"),
-        ("strategies={a: {replay: {policy: best}}}", "strategies.a.replay.policy: Invalid value 'best'"),
+        ("strategies={a: {replay: {policy: best}}}", "strategies.a.replay.policy: is 'best': give one of"),
         ("stream.scenario=clas", "stream.scenario: there is no scenario 'clas'. Did you mean 'class'?"),
         (NOT_TOY.format("my.scenario"), "stream.scenario: cannot import 'my.scenario'"),
         (NOT_TOY.format("math.pi"), "stream.scenario: math.pi is no function"),

@@ -14,7 +14,7 @@ import transformers as hf
 from cl.config import NetworkConfig
 from cl.models.backbone import Backbone, load, word_pieces
 from cl.models.trial import longest_input, sees_padding
-from cl.runs.networks import build_backbone
+from cl.runs.networks import build_backbone, network_notes
 from cl.runs.prepare import prepare
 from cl.runs.streams import build_stream
 from cl.testing.tiny import tiny_config
@@ -104,6 +104,20 @@ def test_a_run_says_that_scores_depend_on_batches(tmp_path: Path) -> None:
     network = NetworkConfig(backbone=saved(tmp_path, SEE_PADDING["convbert"]()), max_length=20)
     assert any("sees padding" in w for w in prepare(replace(config, network=network), stream).warnings)
     assert not any("sees padding" in w for w in prepare(config, stream).warnings)
+
+
+def test_attention_that_is_not_the_backbones_own_is_noted() -> None:
+    backbone = Backbone(LONGEST["esm"][1]())
+    assert not network_notes(NetworkConfig(), backbone)
+    (note,) = network_notes(NetworkConfig(attention="bidirectional"), backbone)
+    assert note.startswith("network.attention is bidirectional: ") and "export" not in note
+    assert "no export" in network_notes(NetworkConfig(attention=1), backbone)[0]
+
+
+def test_a_folder_that_is_not_there_is_no_hub_id(tmp_path: Path) -> None:
+    (tmp_path / "smollm2").mkdir()
+    with pytest.raises(UserError, match=r"there is no folder .*smolm2\. Did you mean 'smollm2'"):
+        load(str(tmp_path / "smolm2"))
 
 
 def test_what_is_no_backbone_for_texts_is_refused(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_texts_and_virtual_tokens_share_the_table_of_positions(monkeypatch: pyte
     config = NetworkConfig(backbone="any", max_length=13, adapter=PROMPT)
     networks.build_backbone(config, [])
     config.max_length = 14
-    with pytest.raises(UserError, match="max_length is 14, but any takes 16 tokens at most, the 3 virtual ones of"):
+    with pytest.raises(UserError, match=r"adapter\.tokens is 3: with network\.max_length, 14, these are 17 tokens"):
         networks.build_backbone(config, [])
     config.backbone = "scratch"
     assert networks.build_backbone(config, [])[0].max_positions == 17

@@ -116,7 +116,7 @@ def test_what_is_kept_is_said_beside_what_is_stored(tmp_path):
 
 def test_a_page_is_titled_by_its_run_and_says_what_was_done(tmp_path):
     config = (
-        "network: {backbone: tiny, adapter: {kind: lora}}\nstream: {scenario: class}\ntrainer: {max_epochs: 3}\n"
+        "network: {backbone: tiny, adapter: {kind: lora, r: 8}}\nstream: {scenario: class}\ntrainer: {max_epochs: 3}\n"
         "training: {learning_rate: 0.001, batch_size: 8}"
     )
     cells = load_cells([write_grid(tmp_path / "ablation", ("ewc",), 2, config=config)])
@@ -124,12 +124,15 @@ def test_a_page_is_titled_by_its_run_and_says_what_was_done(tmp_path):
     told = [replace(cell, environment=cell.environment | {"counts": counts}) for cell in cells]
     done = "3 epochs · learning rate 0.001 · batches of 8"
     assert setup(told) == (
-        "tiny backbone · lora adapter · class stream · 2 × 80 to 120 training examples · "
+        "tiny backbone · lora (r 8) adapter · class stream · 2 × 80 to 120 training examples · "
         f"{done} · seed 0, 1 · commit 0f3ac1d"
     )
     assert setup([replace(cells[0], config="a: [")]) == "seed 0 · commit 0f3ac1d"  # damaged: no more than is known
     text = check_page(write_report(cells[:1], tmp_path / "out"))
-    assert "<h1>ablation: ewc, seed 0</h1>" in text and f"tiny backbone · lora adapter · class stream · {done}" in text
+    assert (
+        "<h1>ablation: ewc, seed 0</h1>" in text
+        and f"tiny backbone · lora (r 8) adapter · class stream · {done}" in text
+    )
 
 
 def test_each_curve_can_be_hidden_and_pointed_at(tmp_path):

@@ -168,7 +168,7 @@ def test_a_base_that_changed_or_went_is_named(cell: Path, llama: Path, tmp_path:
         ):
             restored(cell)
         shutil.rmtree(llama)
-        with pytest.raises(UserError, match=rf"holds an adapter alone, for the backbone {llama}: .*no such folder"):
+        with pytest.raises(UserError, match=rf"holds an adapter alone, for the backbone {llama}: .*there is no folder"):
             restored(cell)
     finally:
         shutil.copytree(kept, llama, dirs_exist_ok=True)
@@ -215,8 +215,8 @@ def test_what_peft_does_not_restore_is_refused(llama: Path, tmp_path: Path, monk
 
 
 REFUSED: list[tuple[dict[str, Any], bool, str]] = [
-    ({"adapter": {"kind": "bottleneck"}}, False, "has trained an adapter of kind bottleneck, which neither peft"),
-    ({"adapter": {"kind": "bottleneck"}}, True, "has trained an adapter of kind bottleneck, which neither peft"),
+    ({"adapter": {"kind": "bottleneck"}}, False, "has trained an adapter of kind bottleneck, which cl writes neither"),
+    ({"adapter": {"kind": "bottleneck"}}, True, "has trained an adapter of kind bottleneck, which cl writes neither"),
     ({"attention": 1}, False, "network.attention is 1, and no class of transformers"),
     ({"adapter": {}}, True, "--merged: .* has trained no adapter"),
 ]
@@ -231,6 +231,17 @@ def test_forms_that_there_are_not(
     monkeypatch.setattr("cl.runs.export.restored", lambda folder: found)
     with pytest.raises(UserError, match=message):
         export_cell(cell, tmp_path / "out", kind="token", merged=whole)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refused_export_leaves_no_folder(cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        (tmp_path / "out/base").mkdir()
+        raise UserError("it has no export")
+
+    monkeypatch.setattr("cl.runs.export._write", refuse)
+    with pytest.raises(UserError, match="it has no export"):
+        export_cell(cell, tmp_path / "out", kind="token")
     assert not (tmp_path / "out").exists()
 
 

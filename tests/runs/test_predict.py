@@ -156,6 +156,9 @@ def test_a_mixed_cell_asks_what_a_text_is(folder: tuple[Path, Stream]) -> None:
     assert "tags" in next(predictor([["we", "met", "Ann"]])), "words are words"
     of_words = Predictor(path / "finetune" / "seed0", kind="token")
     assert next(of_words(["we met Ann"]))["tokens"] == ["we", "met", "Ann"], "a text is taken apart at blanks"
+    with pytest.raises(UserError, match=r"'我是安娜': this script has no blanks .* give them as \{\"tokens\": \[…\]\}"):
+        list(of_words(["我是安娜"]))
+    assert next(of_words(["我 是 安娜"]))["tokens"] == ["我", "是", "安娜"]
     with pytest.raises(UserError, match=r"'so good': the cell has learnt both .*--kind"):
         list(predictor(["so good"]))
     with pytest.raises(UserError, match=r"all classes compete in this cell.*leave it out"):
@@ -196,7 +199,7 @@ def read(folder: Path, name: str, text: str) -> list[Any]:
 
 def test_a_text_a_line_or_a_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert read(tmp_path, "a.txt", "so good\n\n{not json\n") == ["so good", "{not json"]
-    assert "1 blank lines are passed over" in caplog.text
+    assert "blank lines have no answer, and are passed over: 1" in caplog.text
     records = '{"text": "so good"}\n{"tokens": ["we", "met"]}\n'
     assert read(tmp_path, "a.jsonl", records) == ["so good", ["we", "met"]]
 

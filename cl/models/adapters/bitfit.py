@@ -25,7 +25,7 @@ def note(model: nn.Module, places: list[str]) -> str:
     """What trains instead of biases."""
     if _biases(model, places):
         return ""
-    return f"network.adapter: a {type(model).__name__} has no biases there: bitfit trains the weights of its norms"
+    return f"network.adapter: a {type(model).__name__} has no biases to adapt: bitfit trains the weights of its norms"
 
 
 def _biases(model: nn.Module, places: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from transformers.utils.hub import cached_file
 from cl.models.backbone.encoder import Backbone
 from cl.models.backbone.quantising import quantisation
 from cl.models.options import Attention, Precision
+from cl.system.words import did_you_mean
 from cl.types import UserError
 
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # also where nobody watches
@@ -54,6 +55,8 @@ def load(
             f"network.backbone: the folder {name} holds an adapter (adapter_config.json), which is no backbone. Name "
             "the folder of a whole model, such as cl export --merged writes"
         )
+    if (os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") > 1) and not os.path.isdir(name):
+        raise UserError(f"network.backbone: there is no folder {name}.{_beside(Path(name))}")
     try:
         config = AutoConfig.from_pretrained(name, **options)
         if dropout is not None:
@@ -110,6 +113,12 @@ def silent() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _beside(missing: Path) -> str:
+    """What may have been meant, of the folders that lie beside it."""
+    there = [each.name for each in missing.parent.iterdir() if each.is_dir()] if missing.parent.is_dir() else []
+    return did_you_mean(missing.name, there) or " Bring it back, or name another one"
 
 
 def _first_line(error: Exception) -> str:
