@@ -21,7 +21,7 @@ from cl.models.backbone import Backbone
 from cl.models.network import Network
 from cl.models.snapshot import frozen_copy, settle, snapshot
 from cl.plugins.maths import per_example
-from cl.runs.networks import adapter_notes, fresh_backbone
+from cl.runs.networks import fresh_backbone, network_notes
 from cl.testing.promises import PROMISES, Subject
 from cl.testing.tiny import assert_same, fresh_learner, train
 from cl.testing.watching import fit_and_save, go_on
@@ -227,10 +227,10 @@ def test_biases_that_train_are_the_cells_own() -> None:
 
 def test_what_a_user_should_hear_is_said() -> None:
     bitfit = NetworkConfig(backbone="any", adapter={"kind": "bitfit"})
-    assert adapter_notes(bitfit, base("bert")) == []
-    (note,) = adapter_notes(bitfit, base("llama"))
+    assert network_notes(bitfit, base("bert")) == []
+    (note,) = network_notes(bitfit, base("llama"))
     assert "LlamaModel has no biases" in note and "norms" in note
-    (note,) = adapter_notes(NetworkConfig(backbone="scratch", adapter=LORA), base("bert"))
+    (note,) = network_notes(NetworkConfig(backbone="scratch", adapter=LORA), base("bert"))
     assert "the weights of a scratch backbone are random" in note
 
 
