@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -83,8 +84,8 @@ def test_packed_and_padded_agree(prepared: Get, precision: str, tolerance: float
     (batch, *_) = learner.tools.batches_of(learner.store.dataset(0, "test"), 16)
     outputs = []
     assert network.backbone.first_position is not None, "the tiny network packs"
-    for packs in (network.backbone.first_position, None):
-        network.backbone.first_position = packs
-        with torch.no_grad(), torch.autocast(batch.input_ids.device.type, dtype, enabled=dtype != torch.float32):
+    device = batch.input_ids.device.type
+    for layout in (nullcontext(), network.backbone.padded()):
+        with layout, torch.no_grad(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
             outputs.append(network(batch)["token"].logits.cpu())
     assert (outputs[0] - outputs[1]).abs().max() <= tolerance * outputs[1].abs().max()
