@@ -76,5 +76,6 @@ def reason(error: Exception) -> str:
     if found := re.match(r"Cannot assign (\w+) to Dict", first):
         return "write a mapping here, {key: value}"
     if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
-        return f"is {found[1]!r}: give one of {found[2].replace(chr(39), '')}"
+        choices = found[2].replace("'", "")
+        return f"is {found[1]!r}: give one of {choices}"
     return first + ". Set it, or give a value in its place" * isinstance(error, InterpolationResolutionError)

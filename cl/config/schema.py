@@ -120,7 +120,7 @@ class NetworkConfig:
     those of an experience, in all its epochs, half for those that all experiences are scored on. The longest are left
     out first. 0: no cache."""
     gradient_checkpointing: bool = False
-    """Keep only the inputs of layers for the backward pass and compute the rest anew: much less memory, slower."""
+    """Keep only the inputs of layers for the backward pass and compute the rest anew: less memory, more time."""
     adapter: dict[str, Any] = field(default_factory=dict)
     """Small parameters that train in place of the backbone's, such as {kind: lora, r: 8, alpha: 16, target:
     all-linear}; empty: the whole backbone trains. `kind` is lora, ia3, ln-tuning (norms), bitfit (biases), bottleneck

@@ -56,7 +56,8 @@ def _cut(tokenizer: Any, pairs: Sequence[Pair], max_length: int) -> Iterator[tup
 
 def _call(tokenizer: Any, pairs: Sequence[Pair], **options: Any) -> Sequence[Any]:
     firsts, seconds = map(list, zip(*pairs, strict=True))
-    if not tokenizer.num_special_tokens_to_add(pair=True):  # nothing would tell where the second text begins
+    if tokenizer.num_special_tokens_to_add(pair=True) == tokenizer.num_special_tokens_to_add():
+        # Nothing would tell where the second text begins.
         seconds = [f"\n{second}" for second in seconds]
     encodings: Sequence[Any] = tokenizer(firsts, seconds, verbose=False, **options).encodings
     return encodings

@@ -74,8 +74,10 @@ class FrozenPart:
 
     def stands(self, backbone: Backbone) -> bool:
         """Whether what was prepared holds on: the same weights are frozen, up to the same layer."""
-        layer = backbone.first_trained_layer()
-        return bool(self._groups) and layer == self._layer and self._parameters == _parameters_below(backbone, layer)
+        if not self._groups or self._layer != (layer := backbone.first_trained_layer()):
+            return False
+        now = _parameters_below(backbone, layer)
+        return now.keys() == self._parameters.keys() and all(p is self._parameters[name] for name, p in now.items())
 
     def pass_of(self, backbone: Backbone, batch: Batch) -> Tensor | None:
         """Hidden states `[B, L, H]` of a batch, by what is kept of its examples and computed anew of the others; None

@@ -61,7 +61,7 @@ def frozen_copy(network: Network) -> Network:
     return twin.eval().requires_grad_(False)
 
 
-def twin(backbone: Backbone, memory: Callable[[Tensor], Tensor]) -> Backbone:
+def same_structure(backbone: Backbone, memory: Callable[[Tensor], Tensor]) -> Backbone:
     """The same structure, parameter objects of its own, and as their numbers what `memory` makes of each: itself, for
     none of its own. Quantised parameters hold more than their numbers, and are taken as they are.
     """

@@ -24,7 +24,7 @@ class L2(Anchored):
     paper: ClassVar[str] = "Hsu et al., 2018: Re-evaluating continual learning scenarios"
 
     def copies(self, num_experiences: int) -> int:
-        return 4
+        return 4  # A and μ, the new ones while the old ones are held
 
     def after_experience(self, tools: Tools, experience: Experience) -> None:
         now = copies(parameters_of(tools.network))

@@ -48,7 +48,7 @@ class SI(Anchored):
         self._step: dict[str, Part] = {}  # under way
 
     def copies(self, num_experiences: int) -> int:
-        return 9
+        return 9  # those of the anchor, the start, the path, and what a step under way needs
 
     def before_experience(self, tools: Tools, experience: Experience) -> None:
         self.start = copies(parameters_of(tools.network))

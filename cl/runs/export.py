@@ -36,7 +36,7 @@ def export(
         raise UserError(f"{cell} has learnt both to label texts and to tag words: say --kind sequence or --kind token")
     asked = found.experience(of_kind, experience)
     _refuse_used(target)
-    form = _form(found, merged)
+    form, was_there = _form(found, merged), target.exists()
     try:
         target.mkdir(parents=True, exist_ok=True)
         native = _write(found, asked, target, form)
@@ -44,7 +44,9 @@ def export(
     except OSError as error:
         raise UserError(f"{target}: cannot write there: {error.strerror or error}") from error
     except UserError:
-        shutil.rmtree(target, ignore_errors=True)  # it was new or empty, and what is in it is no whole model
+        shutil.rmtree(target, ignore_errors=True)  # what is in it is no whole model
+        if was_there:
+            target.mkdir()
         raise
     return target
 

@@ -15,7 +15,7 @@ from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
 from cl.models.backbone.facts import HALF
 from cl.models.network import Network
-from cl.models.snapshot import twin
+from cl.models.snapshot import same_structure
 from cl.plugins.base import PluginError
 from cl.plugins.maths.algebra import embeddings_of, parameters_of
 from cl.plugins.shared.remembering import Remembering
@@ -107,7 +107,7 @@ def warnings_of(found: Sequence[Needs], room: Room) -> list[str]:
     if rounded := [needs.strategy for needs in found if needs.rounds]:
         doubts.append(
             f"the backbone's own weights train in half precision under {listed(rounded, 3)}: small steps are lost in "
-            "rounding, and 13 % of the weights move where 94 % do in float32. Set network.dtype=float32 with "
+            "rounding, and many weights never move. Set network.dtype=float32 with "
             "trainer.precision=32-true or bf16-mixed; or set network.adapter"
         )
     return doubts
@@ -162,15 +162,16 @@ def _at_its_widest(
     """The network of a strategy, without numbers, in the experience in which most of it trains; and how many copies of
     that each plugin holds.
     """
-    learner = learner_of(config, network_of(config.network, twin(base, lambda t: t.to("meta"))), evaluator, name, 0)
-    widest, most = learner.network, -1
+    network = network_of(config.network, same_structure(base, lambda t: t.to("meta")))
+    learner = learner_of(config, network, evaluator, name, 0)
+    widest, most = network, -1
     for experience in evaluator.experiences:
         learner.experience = experience
-        learner.network.grow(evaluator.store.views.classes[experience.index], learner.tools.generator("head"))
+        network.grow(evaluator.store.views.classes[experience.index], learner.tools.generator("head"))
         learner.strategy.adapt_model(learner.tools, experience)
-        trained = _bytes(parameters_of(learner.network).values())
+        trained = _bytes(parameters_of(network).values())
         if trained >= most:
-            widest, most = copy.deepcopy(learner.network), trained
+            widest, most = copy.deepcopy(network), trained
     num = len(evaluator.experiences)
     held = {plugin: each.copies(num) for plugin, each in learner.strategy.plugins.items()}
     trainer.precision_plugin.convert_module(widest)

@@ -80,8 +80,8 @@ def _attention_notes(config: NetworkConfig) -> list[str]:
         return []
     export = "; a cell has no export then" if isinstance(config.attention, int) else ""
     return [
-        f"network.attention is {config.attention}: where the backbone was trained otherwise, little is left of what it "
-        f"knows until it is trained anew, all of it{export}"
+        f"network.attention is {config.attention}: a backbone that was trained with another attention must be trained "
+        f"anew, all of it, to be of use{export}"
     ]
 
 

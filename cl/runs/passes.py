@@ -17,7 +17,7 @@ from cl.evaluation.evaluator import Evaluator
 from cl.models.backbone import Backbone
 from cl.models.frozen import AT_ONCE
 from cl.models.network import Network
-from cl.models.snapshot import twin
+from cl.models.snapshot import same_structure
 from cl.runs.learners import network_of
 from cl.system.meter import Meter
 
@@ -67,7 +67,7 @@ def passes_of(
 
 def _network(config: Config, base: Backbone, evaluator: Evaluator, trains: Collection[str]) -> Network:
     """A network with heads of all classes upon the backbone's own weights, in which these parameters train."""
-    network = network_of(config.network, twin(base, lambda tensor: tensor))
+    network = network_of(config.network, same_structure(base, lambda tensor: tensor))
     network.grow(evaluator.store.views.classes[len(evaluator.experiences) - 1], torch.Generator())
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trains)

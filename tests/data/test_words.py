@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from cl.data.encode import Encoder
@@ -149,12 +149,19 @@ def test_auto_is_the_last_sub_token_under_causal_attention(attention: str, asked
     assert encoder_for(network, prepared.backbone, prepared.tokenizer, None).word == expected
 
 
-def test_the_second_text_of_a_pair_begins_with_a_line_break() -> None:
+@pytest.mark.parametrize("begins", ["", "<s>"])
+def test_the_second_text_of_a_pair_begins_with_a_line_break(begins: str) -> None:
     """Else nothing would tell a decoder where it begins: `ab` + `c` would be `a` + `bc`."""
     tokenizer = decoder()
+    if begins:  # a token at the very beginning tells nothing of the second text
+        tokenizer.add_special_tokens({"bos_token": begins})
+        form = {"single": f"{begins} $A", "pair": f"{begins} $A $B:1"}
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            **form, special_tokens=[(begins, tokenizer.bos_token_id)]
+        )
     encoded = Encoder(tokenizer, 64).encode([Pair("Anna Smith", "is far"), Pair("Anna", " Smithis far")], "sequence")
     texts = [tokenizer.decode(encoded.ids[a:b]) for a, b in pairwise(encoded.offsets)]
-    assert texts == ["Anna Smith\nis far", "Anna\n Smithis far"]
+    assert [text.removeprefix(begins) for text in texts] == ["Anna Smith\nis far", "Anna\n Smithis far"]
 
 
 def test_a_text_without_a_token_is_refused() -> None:

@@ -89,7 +89,7 @@ def test_own_weights_in_half_precision_are_warned_of(prepared: Get) -> None:
     """By what trains in it: not under a probe, and not in float32."""
     half = [needs(prepared("sequence"), plugins, "bf16-true") for plugins in ({}, {"probe": {}})]
     assert [each.rounds for each in half] == [True, False]
-    assert "13 % of the weights move where 94 % do in float32" in warnings_of(half, ROOM)[0]
+    assert "small steps are lost in rounding, and many weights never move" in warnings_of(half, ROOM)[0]
     assert not warnings_of([needs(prepared("sequence"), {})], ROOM)
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from cl.models.adapters.options import Adapter
 from cl.models.backbone import Backbone
 from cl.models.backbone.facts import HALF, unused_parameters
-from cl.models.snapshot import twin
+from cl.models.snapshot import same_structure
 from cl.types import UserError
 
 
@@ -33,7 +33,8 @@ def adapted(backbone: Backbone, adapter: Adapter, seed: int) -> Backbone:
     in its rounding. Torch's generators stand afterwards where they stood. Raises `UserError` for an adapter that this
     backbone cannot bear.
     """
-    own = twin(backbone, lambda memory: memory)  # parameters of its own: whoever casts them leaves the base where it is
+    # Parameters of its own: whoever casts them leaves the base where it is.
+    own = same_structure(backbone, lambda memory: memory)
     own.requires_grad_(False)
     shared = {id(p): p for p in own.parameters()}
     with torch.random.fork_rng(devices=[]):

@@ -30,7 +30,8 @@ class Classifier(PreTrainedModel):
 
     `config.classifier` says what it is: `kind` (sequence or token), `pooling` of a text's tokens (mean, first or last),
     `head` (linear; or cosine, a scale times the cosine of feature and class), and `types`, whether it has learnt pairs
-    of texts with token types. The tag of a word is that of its first token.
+    of texts with token types. The tag of a word is that of one of its tokens: see the
+    card beside the model.
     """
 
     _supports_sdpa = True  # where its encoder does
