@@ -59,18 +59,22 @@ def run(config: ConfigFile, overrides: Overrides = None, only: Only = "", seed: 
     Cells that were interrupted or failed go on from their last checkpoint; finished ones are left alone.
     """
     from cl import config as configuration
+
+    read = configuration.load(config, overrides or [])  # before what takes seconds to import: a typo is told at once
     from cl.runs import grid
 
-    grid.run(configuration.load(config, overrides or []), only=_words(only), seeds=_numbers(seed))
+    grid.run(read, only=_words(only), seeds=_numbers(seed))
 
 
 @app.command()
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """Validate config and data without training: strategies, the stream as a table, sizes, every problem found."""
     from cl import config as configuration
+
+    read = configuration.load(config, overrides or [])  # before what takes seconds to import: a typo is told at once
     from cl.runs.inspection import check
 
-    raise typer.Exit(2 if check(configuration.load(config, overrides or [])).problems else 0)
+    raise typer.Exit(2 if check(read).problems else 0)
 
 
 @app.command()

@@ -51,6 +51,19 @@ def test_the_import_loads_nothing_heavy(modules: str, heavy: Collection[str]) ->
     assert said.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_mistyped_key_is_told_before_anything_heavy_loads(command: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cl", command, "configs/run/demo.yaml", "seedz=1"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert told.returncode == 2
+    assert "Did you mean: 'seeds'" in told.stderr
+    assert not re.findall(r"\| +(torch|lightning|transformers)$", told.stderr, flags=re.M)
+
+
 def _code(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":

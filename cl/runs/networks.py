@@ -88,7 +88,13 @@ def _attention_notes(config: NetworkConfig) -> list[str]:
 def _adapter_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
     if not config.adapter:
         return []
-    notes = adapters.read(config.adapter).notes(loaded.model)
+    adapter = adapters.read(config.adapter)
+    notes = adapter.notes(loaded.model)
+    if adapter.kind.exports == "nothing":
+        notes.append(
+            f"network.adapter: a cell with an adapter of kind {config.adapter['kind']} has no export; cl predict can "
+            "use it"
+        )
     if config.backbone == "scratch":
         notes.append("network.adapter: the weights of a scratch backbone are random, and with an adapter they stay so")
     return notes

@@ -103,6 +103,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("stream:\n  corpora: [x]\n", r"config.yaml:2: stream.corpora"),
         ("seeds: three\n", r"config.yaml:1: seeds: "),
         ("network: {pooling: max}\n", r"config.yaml:1: network.pooling: is 'max': give one of auto, mean, first, last"),
+        ("network:\n  adapter: null\n", r"config.yaml:2: network.adapter: is null, .*{} is an empty mapping"),
         ("strategies: [ewc]\n", r"config.yaml:1: strategies: write a mapping here"),
         ("seeds: [1]\nseeds: [2]\n", r"config.yaml: not valid YAML: .*duplicate key seeds"),
         ("seeds: [1\n", r"config.yaml: not valid YAML: .*line 2"),

@@ -232,6 +232,8 @@ def test_what_a_user_should_hear_is_said() -> None:
     assert "LlamaModel has no biases" in note and "norms" in note
     (note,) = network_notes(NetworkConfig(backbone="scratch", adapter=LORA), base("bert"))
     assert "the weights of a scratch backbone are random" in note
+    (note,) = network_notes(NetworkConfig(backbone="any", adapter={"kind": "prompt"}), base("llama"))
+    assert "of kind prompt has no export" in note
 
 
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
