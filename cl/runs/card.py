@@ -43,9 +43,11 @@ model({arguments})
 ```
 
 It is an adapter and a head. While it loads, transformers reports that the weights of a head are missing in `base/` and
-newly drawn: peft puts this folder's head in their place after that. The weights under them are those of {backbone}, hash {hash}; `base/` holds them, or links
-to their files on the machine of the export. On another machine put the files in the place of the links. Once this
-folder has moved, write the new place of `base/` as `base_model_name_or_path` into `adapter_config.json`."""
+newly drawn: peft puts this folder's head in their place after that.
+
+The other weights are those of {backbone}, hash {hash}; `base/` holds them, or links to their files on the machine of
+the export. On another machine put the files in the place of the links. Once this folder has moved, write the new place
+of `base/` as `base_model_name_or_path` into `adapter_config.json`."""
 AUTO: dict[Kind, str] = {
     "sequence": "AutoPeftModelForSequenceClassification",
     "token": "AutoPeftModelForTokenClassification",
