@@ -25,7 +25,7 @@ def longest_input(backbone: Backbone, wanted: int) -> int:
     without a table of positions would take more, but was not made for it.
     """
     most = min(wanted, backbone.max_positions or wanted)
-    if most <= SHORTEST or _takes(backbone, most):
+    if most <= SHORTEST or backbone.is_outline or _takes(backbone, most):
         return most
     return bisect_left(range(most), True, lo=SHORTEST + 1, key=lambda length: not _takes(backbone, length)) - 1
 
@@ -36,7 +36,7 @@ def sees_padding(backbone: Backbone, length: int) -> bool:
     """
     short, long = _tokens(backbone, min(5, length - 1)), _tokens(backbone, length)
     num, width = short.shape[1], length - short.shape[1]
-    if not num:
+    if not num or backbone.is_outline:
         return False
     ids = torch.cat([pad(short, (0, width), value=_padding(backbone)), long])
     mask = torch.cat([pad(torch.ones_like(short), (0, width)), torch.ones_like(long)])

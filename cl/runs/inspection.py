@@ -67,7 +67,7 @@ def check(config: Config) -> Checked:
         experiences, notes = stream.experiences, stream.notes
         problems += data_errors(config, stream)
     with _noting(problems):
-        backbone, tokenizer = build_backbone(config.network, experiences)
+        backbone, tokenizer = build_backbone(config.network, experiences, outline=True)
         _inspect_network(config.network, with_adapter(config.network, backbone), experiences, console)
         if experiences:
             store, warnings = encode(config.network, experiences, backbone, tokenizer)
@@ -139,7 +139,8 @@ def _inspect_network(
     trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     name = f"{config.backbone} with {config.adapter['kind']}" if config.adapter else config.backbone
     text = f"backbone {name}: {total:,} parameters, {'all' if trained == total else f'{trained:,}'} of them trained"
-    text += f"; batches {'with' if backbone.first_position is None else 'without'} padding"
+    if not backbone.is_outline:
+        text += f"; batches {'with' if backbone.first_position is None else 'without'} padding"
     if experiences:
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; the heads of all classes will have {sum(map(len, columns.values())) * (backbone.hidden + 1):,} more"

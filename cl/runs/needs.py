@@ -142,8 +142,8 @@ def needs_of(
             log.warning("strategy %s: what it takes in memory cannot be told: %s", name, error)
             continue
         trains = parameters_of(shape)
-        parts = _parts(config, shape, held, trainer)
-        if measured:
+        parts = _parts(config, shape, held, trainer, is_there=not base.is_outline)
+        if measured and not base.is_outline:
             if (key := frozenset(trains)) not in passes:
                 passes[key] = passes_of(config, base, evaluator, key, trainer)
             parts |= _of_batches(config, name, passes[key], trainer)
@@ -178,12 +178,12 @@ def _at_its_widest(
     return widest, held
 
 
-def _parts(config: Config, shape: Network, held: dict[str, int], trainer: Trainer) -> dict[str, int]:
-    """Bytes of what does not depend on the data."""
+def _parts(config: Config, shape: Network, held: dict[str, int], trainer: Trainer, is_there: bool) -> dict[str, int]:
+    """Bytes of what does not depend on the data. `is_there`: whether the backbone's weights are in memory already."""
     on_gpu = trainer.strategy.root_device.type == "cuda"
     trained = _bytes(parameters_of(shape).values())
     converted = trainer.precision in ("bf16-true", "16-true", "64-true")
-    shared = config.network.adapter and not on_gpu and not converted  # the base is what was loaded
+    shared = is_there and config.network.adapter and not on_gpu and not converted  # the base is what was loaded
     options = config.training
     states = 2 if options.optimizer == "adamw" else int(options.momentum > 0)
     return {

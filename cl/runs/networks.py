@@ -13,8 +13,11 @@ from cl.models.trial import longest_input
 from cl.types import Experience, UserError
 
 
-def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple[backbone.Backbone, Any]:
-    """The backbone and its tokenizer, which for `scratch` is one of the stream's words: once a run.
+def build_backbone(
+    config: NetworkConfig, stream: Iterable[Experience], outline: bool = False
+) -> tuple[backbone.Backbone, Any]:
+    """The backbone and its tokenizer, which for `scratch` is one of the stream's words: once a run. `outline`: of a
+    folder without weights, names and shapes alone.
 
     Raises `UserError` where it does not take `max_length` tokens.
     """
@@ -23,7 +26,13 @@ def build_backbone(config: NetworkConfig, stream: Iterable[Experience]) -> tuple
         tokenizer = backbone.tokenizer_of(_training_words(stream), config.scratch.vocabulary)
         return backbone.scratch(config.scratch, tokenizer, most, config.dropout, config.attention), tokenizer
     loaded, tokenizer = backbone.load(
-        config.backbone, config.dropout, config.trust_remote_code, config.attention, config.dtype, config.quantize
+        config.backbone,
+        config.dropout,
+        config.trust_remote_code,
+        config.attention,
+        config.dtype,
+        config.quantize,
+        outline,
     )
     if (num := most - config.max_length) and loaded.max_positions is not None and most > loaded.max_positions:
         raise UserError(
@@ -72,7 +81,16 @@ def num_positions(config: NetworkConfig) -> int:
 
 def network_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
     """What a user should hear of how the backbone is used."""
-    return [*_attention_notes(config), *_adapter_notes(config, loaded)]
+    return [*_outline_notes(config, loaded), *_attention_notes(config), *_adapter_notes(config, loaded)]
+
+
+def _outline_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
+    if not loaded.is_outline:
+        return []
+    return [
+        f"the folder {config.backbone} holds no weights: this is what its config.json tells. cl run needs the weights, "
+        "and tries whether batches can be packed; what batches take in memory is not counted here"
+    ]
 
 
 def _attention_notes(config: NetworkConfig) -> list[str]:

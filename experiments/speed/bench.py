@@ -26,6 +26,7 @@ from cl.system.environment import environment
 SECTIONS = {
     "start": "start",
     "step": "step",
+    "decoder": "decoder",
     "overhead": "overhead",
     "plugins": "plugins",
     "evaluation": "evaluation",
@@ -39,7 +40,11 @@ SECTIONS = {
 def main() -> None:
     """Runs the sections that are asked for, and writes what they found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", required=True, help="a local folder or hub id of a BERT-like encoder")
+    parser.add_argument(
+        "--backbone",
+        required=True,
+        help="a local folder or hub id of a BERT-like encoder, or of a decoder",
+    )
     parser.add_argument("--data", type=Path, default=os.environ.get("CL_DATA"), help="data folder (default: CL_DATA)")
     parser.add_argument("--section", action="append", choices=SECTIONS, help="one or several (default: all)")
     parser.add_argument("--rounds", type=int, default=5)

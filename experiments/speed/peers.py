@@ -30,9 +30,11 @@ class Peer(nn.Module):
         super().__init__()
         self.kind, self.pad, self.bf16 = kind, pad, bf16
         if kind == "token":
-            self.model = AutoModelForTokenClassification.from_pretrained(backbone, num_labels=num_labels)
+            self.model = AutoModelForTokenClassification.from_pretrained(
+                backbone, num_labels=num_labels, dtype=torch.float32
+            )
         else:
-            self.model = AutoModel.from_pretrained(backbone)
+            self.model = AutoModel.from_pretrained(backbone, dtype=torch.float32)
             self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(self.model.config.hidden_size, num_labels))
 
     def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:

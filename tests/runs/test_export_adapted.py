@@ -138,7 +138,8 @@ def test_logits_and_names_are_those_of_the_cell(cell: Path, exported: Path, kind
         ours, theirs = ours[mask.bool()], theirs[mask.bool()]
     assert said["names"] == list(network.classes[kind])
     assert any(p.abs().max() > 1e-3 for n, p in network.named_parameters() if "lora_B" in n)
-    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-6 if form == "adapter" else 1e-5)
+    rounding = (0.0, 1e-6) if form == "adapter" else (1e-5, 1e-5)  # merged weights are rounded once more
+    torch.testing.assert_close(theirs, ours, rtol=rounding[0], atol=rounding[1])
 
 
 def test_the_adapter_is_small_and_leans_on_the_files_of_its_base(exported: Path, llama: Path) -> None:

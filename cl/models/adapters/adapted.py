@@ -40,6 +40,7 @@ def adapted(backbone: Backbone, adapter: Adapter, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         adapter.build(own.model)
+        own.model.to(backbone.model.device)  # parts of an outline's adapter are drawn on the CPU
         _own_what_trains(own.model, shared)
         _widen(own.model, adapter.kind.prefix)
         own.facts = own.facts._replace(unused=_freeze_unused(own, backbone))
@@ -71,7 +72,7 @@ def _freeze_unused(own: Backbone, pristine: Backbone) -> frozenset[str]:
     if not ours:
         raise UserError("network.adapter: nothing of this backbone would train: choose other modules or layers")
     try:
-        unused = unused_parameters(own)
+        unused = _in_unused(own, pristine) if own.is_outline else unused_parameters(own)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"network.adapter: a pass through a {type(model).__name__} with this adapter fails "
@@ -82,3 +83,9 @@ def _freeze_unused(own: Backbone, pristine: Backbone) -> frozenset[str]:
     for name in unused:
         model.get_parameter(name).requires_grad_(False)
     return unused | {name for name, p in model.named_parameters() if p.data_ptr() in memory}
+
+
+def _in_unused(own: Backbone, pristine: Backbone) -> frozenset[str]:
+    """The parameters within modules whose own are unused: what can be told without a pass."""
+    within = tuple(f"{name.rpartition('.')[0]}." for name in pristine.facts.unused)
+    return frozenset(name for name, _ in own.model.named_parameters() if name.startswith(within))

@@ -64,6 +64,11 @@ class Backbone(nn.Module):
         return getattr(self.model, "virtual_tokens", None)
 
     @property
+    def is_outline(self) -> bool:
+        """Whether it has names and shapes, and no numbers: nothing passes through it."""
+        return next(self.parameters()).is_meta
+
+    @property
     def is_causal(self) -> bool:
         """Whether the hidden state of a token ignores the tokens after it."""
         return self.facts.is_causal

@@ -15,6 +15,7 @@ from transformers.utils import CONFIG_NAME, logging
 from transformers.utils.hub import cached_file
 
 from cl.models.backbone.encoder import Backbone
+from cl.models.backbone.outline import lacks_weights, outlined
 from cl.models.backbone.quantising import quantisation
 from cl.models.options import Attention, Precision
 from cl.system.words import did_you_mean
@@ -43,11 +44,12 @@ def load(
     attention: Attention = "auto",
     dtype: Precision = "float32",
     quantize: Mapping[str, Any] | None = None,
+    outline: bool = False,
 ) -> tuple[Backbone, Any]:
     """The backbone and fast tokenizer of a hub id or a local folder, loaded once, in the precision asked for.
 
     `dropout` replaces every dropout rate of its config; None keeps them. `attention`: see `Backbone`. `quantize`: see
-    `quantisation`.
+    `quantisation`. `outline`: of a folder without weights, names and shapes alone.
     """
     options, quantised = {"trust_remote_code": trust_remote_code}, quantisation(quantize or {})
     if (Path(name) / "adapter_config.json").is_file():  # transformers would look for a base and load both
@@ -64,6 +66,10 @@ def load(
                 if isinstance(getattr(config, key, None), float | int):
                     setattr(config, key, dropout)
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **options)
+        if not tokenizer.is_fast:
+            raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
+        if outline and lacks_weights(name):
+            return outlined(config, attention, dtype, trust_remote_code), tokenizer
         with silent():  # that an encoder has no head for generating text is no news; what is missing is told below
             model, loading = AutoModel.from_pretrained(
                 name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options, **quantised
@@ -77,8 +83,6 @@ def load(
             f"{_first_line(error).rstrip('.')}. Name a folder with config.json, weights and tokenizer files, a hub "
             "id that can be reached, or 'scratch'."
         ) from error
-    if not tokenizer.is_fast:
-        raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
     try:
         backbone = Backbone(model, attention=attention)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
