@@ -13,11 +13,13 @@ from cl.plugins.fgm import FGM
 from cl.plugins.gdumb import GDumb
 from cl.plugins.gem import GEM
 from cl.plugins.imprint import Imprint
+from cl.plugins.inc_lora import IncLoRA
 from cl.plugins.independent import Independent
 from cl.plugins.joint import Joint
 from cl.plugins.l2 import L2
 from cl.plugins.lwf import LwF
 from cl.plugins.mas import MAS
+from cl.plugins.o_lora import OLoRA
 from cl.plugins.probe import Probe
 from cl.plugins.replay import Replay
 from cl.plugins.selftrain import SelfTraining
@@ -48,4 +50,6 @@ PLUGINS: dict[str, type[Plugin]] = {
     "cpfd": CPFD,
     "imprint": Imprint,
     "fgm": FGM,
+    "inc-lora": IncLoRA,
+    "o-lora": OLoRA,
 }

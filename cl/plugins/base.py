@@ -86,7 +86,8 @@ class Plugin:
     else is refused when it is first saved.
     `traits`: what it does that others may exclude; `excludes`: trait → why it cannot work beside it. `grows`: what is
     stored more with each experience, "" for nothing. `from_the_start`: acts in the first experience too. `bound`: what
-    it has that a strategy may not have, such as all data; tables mark it and never call it the best.
+    it has that a strategy may not have, such as all data; tables mark it and never call it the best. `adapter`: the
+    kind of `network.adapter` that it works on, "" for any and none.
     """
 
     paper: ClassVar[str] = ""
@@ -95,6 +96,7 @@ class Plugin:
     grows: ClassVar[str] = ""
     from_the_start: ClassVar[bool] = False
     bound: ClassVar[str] = ""
+    adapter: ClassVar[str] = ""
     alias: ClassVar[str] = ""
     """The name that a strategy gives this one where it has several of a kind."""
 

@@ -96,7 +96,7 @@ def _run(grid: Grid) -> None:
     notices = Notices(console)
     with notices.listening():
         for cell in grid.cells:
-            build_strategy(cell.config.strategies[cell.strategy], cell.strategy)
+            build_strategy(cell.config.strategies[cell.strategy], cell.strategy, cell.config.network.adapter)
         if is_first():
             refuse_other_config(grid.folder, grid.cells, grid.discards, grid.may_change, log.warning)
         todo = [cell for cell in grid.cells if grid.discards or not is_finished(cell.folder)]

@@ -55,7 +55,7 @@ def check(config: Config) -> Checked:
         config = completed(config)
     for name, plugins in config.strategies.items():
         with _noting(problems):
-            built = build_strategy(plugins, name).plugins.values()
+            built = build_strategy(plugins, name, config.network.adapter).plugins.values()
             say(console, f"strategy {name}: {', '.join(map(repr, built)) or 'finetuning'}")
     with _noting(problems):
         num_processes(config.trainer)

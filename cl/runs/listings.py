@@ -55,6 +55,8 @@ def show_plugin(name: str) -> None:
     _show_options(plugin, console)
     seams = [seam for seam in SEAMS if getattr(plugin, seam) is not getattr(Plugin, seam)]
     say(console, f"It acts in {', '.join(seams)}.")
+    if plugin.adapter:
+        say(console, f"It works on a network with an adapter: network.adapter={{kind: {plugin.adapter}, …}}.")
     if any(seam in seams for seam in ("loss", "penalty")):
         say(console, f"Its term is logged as loss/{name}.")
     say(console, f"What it stores grows with each experience: {plugin.grows}." if plugin.grows else

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+from collections.abc import Mapping
 from inspect import get_annotations
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from cl.system.words import one_of
 from cl.types import UserError
 
 
-def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
-    """The strategy `strategies.<name>` from its plugins' options.
+def build_strategy(plugins: dict[str, Any] | None, name: str, adapter: Mapping[str, Any] | None = None) -> Strategy:
+    """The strategy `strategies.<name>` from its plugins' options, for a network with this adapter.
 
     A plugin goes by its own name, or by any other where its options say which it is: `{new: {plugin: replay, …}}`. So
-    one may stand there twice.
+    one may stand there twice. `adapter`: `network.adapter`, None where it is not known yet.
     """
     if plugins is not None and not isinstance(plugins, dict):
         raise UserError(
@@ -38,6 +39,12 @@ def build_strategy(plugins: dict[str, Any] | None, name: str) -> Strategy:
         options = dict(options or {})
         kind = options.pop("plugin", plugin)
         built[plugin] = instantiate(plugin_class(kind, where), options, where)
+        needed = built[plugin].adapter
+        if needed and adapter is not None and adapter.get("kind") != needed:
+            raise UserError(
+                f"{where} needs an adapter of kind {needed}, and network.adapter is {dict(adapter) or 'empty'}: set it "
+                f"to {{kind: {needed}, …}}"
+            )
         if plugin != kind:
             built[plugin].alias = plugin  # type: ignore[misc]
     try:

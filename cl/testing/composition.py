@@ -44,12 +44,11 @@ def kind_of(name: str) -> tuple[frozenset[str], frozenset[str]]:
 def composes(subject: Subject, other: Subject, stream: str) -> None:
     """Two plugins do the same in either order, or are refused with a reason before training."""
     ends, length = [], COMPOSED[stream]
+    on = other if other.adapter and not subject.adapter else subject
     for plugins in (subject.strategy() | other.strategy(), other.strategy() | subject.strategy()):
-        config = configured(
-            stream, plugins, backbone=subject.backbone, adapter=subject.adapter, max_epochs=length["max_epochs"]
-        )
+        config = configured(stream, plugins, backbone=on.backbone, adapter=on.adapter, max_epochs=length["max_epochs"])
         try:
-            ends.append(train(subject.prepared(stream), config, length["num_experiences"]))
+            ends.append(train(on.prepared(stream), config, length["num_experiences"]))
         except UserError:
             continue  # it says which two, and why
         except PluginError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cl.config import Config
+from cl.plugins import PLUGINS
 from cl.plugins.base import Plugin, stored_bytes
 from cl.runs.prepare import Prepared
 from cl.runs.strategies import plugin_class
@@ -39,6 +40,7 @@ from cl.testing.watching import (
 )
 from cl.training.learner import Learner
 
+ADAPTED = "llama"  # the backbone for plugins that work on adapters
 FINETUNING = "finetune"  # the empty strategy
 TOLERANCE = 1e-6
 """Absolute, in double precision, of weights of order 1: sums in another order, amplified by training."""
@@ -57,7 +59,9 @@ class Subject:
 
     @classmethod
     def listed(cls, name: str, backbone: str = "scratch", adapter: dict[str, Any] | None = None) -> Subject:
-        """One of `PLUGINS`, with options that suit a tiny stream."""
+        """One of `PLUGINS`, with options that suit a tiny stream, on a network that it works on."""
+        if needed := PLUGINS[name].adapter:
+            backbone, adapter = ADAPTED, {"kind": needed, "r": 2, "target": "all-linear"}
         return cls(name, options(name)[name], backbone, adapter or {})
 
     @property

@@ -60,3 +60,12 @@ def test_options_where_a_plugin_was_expected() -> None:
         UserError, match=r"write the plugin below the strategy's name, {replay: {replay: {capacity: 50}}}"
     ):
         build_strategy({"capacity": 50}, "replay")
+
+
+def test_a_plugin_that_works_on_an_adapter_says_so() -> None:
+    with pytest.raises(UserError, match=r"strategies\.mine\.o-lora needs an adapter of kind lora, and .* is empty"):
+        build_strategy({"o-lora": {}}, "mine", {})
+    with pytest.raises(UserError, match=r"and network\.adapter is \{'kind': 'ia3'\}: set it to \{kind: lora, …\}"):
+        build_strategy({"o-lora": {}}, "mine", {"kind": "ia3"})
+    build_strategy({"o-lora": {}}, "mine", {"kind": "lora"})
+    build_strategy({"o-lora": {}}, "mine")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cl.models.adapters.earlier import ADAPTER, join
 from cl.models.adapters.injected import refusals
 from cl.models.backbone import Backbone, Head
 from cl.models.backbone.classifier import Classifier
@@ -18,7 +19,6 @@ from cl.models.backbone.exporting import does_the_same, task_model, write_code, 
 from cl.models.backbone.loading import silent
 from cl.types import Kind, UserError
 
-ADAPTER = "default"  # what peft calls one adapter
 BASE = "base"  # the folder within the exported one that peft loads the base from
 WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # what transformers calls them, shards and their index too
 TASKS: dict[Kind, str] = {"sequence": "SEQ_CLS", "token": "TOKEN_CLS"}
@@ -73,8 +73,11 @@ def merged(backbone: Backbone, dtype: torch.dtype) -> Backbone:
 
 
 def _plain(backbone: Backbone, dtype: torch.dtype) -> Backbone:
-    """A copy in which every number is in one precision, and parameters are what the model uses."""
+    """A copy in which every number is in one precision, parameters are what the model uses, and earlier adapters are
+    part of its own.
+    """
     own = copy.deepcopy(backbone)
+    join(own.model)
     # Peft's wrappers answer for what they wrap: hence names of children, and not torch's `is_parametrized`.
     for module in [each for each in own.modules() if "parametrizations" in dict(each.named_children())]:
         used = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]

@@ -16,7 +16,7 @@ from cl.plugins.maths.quadratic import Quadratic
 class Anchored(Plugin):
     """The term `strength` · ½ Σ A(θ − μ)². What differs is how A is found, and that is for `after_experience`."""
 
-    traits: ClassVar[frozenset[str]] = frozenset({"anchored"})
+    traits: ClassVar[frozenset[str]] = frozenset({"anchored", "holds"})
     grows: ClassVar[str] = "rows of embeddings, for words that come for the first time"
 
     strength: float = 1.0
