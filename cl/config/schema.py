@@ -84,6 +84,23 @@ class StreamConfig:
 
 
 @dataclass
+class PromptConfig:
+    """What a language model is asked for each text of the kind sequence, and what its answers mean. Sentences whose
+    words are tagged stand alone.
+    """
+
+    template: str = ""
+    """What stands around a text, such as "Review: {text} Sentiment:"; empty: nothing. Where both are longer than
+    network.max_length, the text loses its end, the template never."""
+    words: dict[str, str] = field(default_factory=dict)
+    """With network.head=verbaliser, the word that says each class, such as {positive: " good"}; most vocabularies have
+    a token of its own for a word with the space before it. Of a word of several tokens the first is read."""
+    calibrate: bool = False
+    """With network.head=verbaliser: begin with what the model says of an empty text taken off each class's logit (Zhao
+    et al., 2021: Calibrate before use)."""
+
+
+@dataclass
 class NetworkConfig:
     """The network. With `overflow: split` each window counts as an example in batches and buffers. The windows of a
     sentence share half their tokens: each word is labelled once, in the window that shows more of what stands around
@@ -108,7 +125,9 @@ class NetworkConfig:
     """The feature of a word: that of its first sub-token, or of its last; auto is first, and last under causal
     attention, where only the last has seen the whole word."""
     head: ReadoutName = "linear"
-    """linear; or cosine, a learnt scale times the cosine of feature and class."""
+    """linear; or cosine, a learnt scale times the cosine of feature and class; or verbaliser, which for texts begins
+    with the language model's own rows for the words of `prompt.words`, and is linear for tags."""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     dtype: Precision = "float32"
     """The precision in which a backbone is loaded, float32 or bfloat16. bfloat16 takes half the memory and is meant for
     weights that do not train: small steps of training are lost in it."""
@@ -237,6 +256,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         not isinstance(asked, int) or isinstance(asked, bool) or asked < 0
     ):
         yield "network.attention", f" is {asked!r}: give auto, causal, bidirectional, or the number of a layer"
+    yield from _prompt_problems(config.network)
     scratch = config.network.scratch
     if scratch.hidden % max(1, scratch.heads):
         yield (
@@ -261,6 +281,21 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
     for name in config.strategies:
         if not name or "/" in name or name.startswith("."):
             yield f"strategies.{name}", ": the name becomes a folder and may not hold '/' or begin with '.'"
+
+
+def _prompt_problems(network: NetworkConfig) -> Iterator[tuple[str, str]]:
+    template, is_verbaliser = network.prompt.template, network.head == "verbaliser"
+    if template and template.count("{text}") != 1:
+        yield "network.prompt.template", f" is {template!r}: write {{text}} once, where the text is to stand"
+    if is_verbaliser and network.backbone == "scratch":
+        yield "network.head", " is verbaliser, and a scratch backbone is no language model: name a pretrained decoder"
+    if is_verbaliser and network.pooling in ("mean", "first"):
+        yield "network.pooling", f" is {network.pooling}, and a verbaliser reads the last token: leave it out"
+    for name, given in (("words", network.prompt.words), ("calibrate", network.prompt.calibrate)):
+        if given and not is_verbaliser:
+            yield f"network.prompt.{name}", " does nothing here: set network.head=verbaliser, or leave it out"
+    if is_verbaliser and not network.prompt.words:
+        yield "network.prompt.words", " is empty, and a verbaliser needs a word for each class: {positive: ' good', …}"
 
 
 def _numbers(key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ import numpy as np
 from cl.data.aligned import owners_of, place_for, positions_of
 from cl.data.encoded import AT_ONCE, Encoded, flat, offsets_of
 from cl.data.pairs import encoded_pairs
+from cl.data.prompts import Template
 from cl.data.running import spaced
 from cl.data.windows import Overflow, borders, starts_of_windows
 from cl.types import Kind, Pair, UserError
@@ -30,7 +31,7 @@ class _Text:
 
     ids: list[int]
     positions: list[int]
-    special: Sequence[int]  # 1 for a token that the tokenizer adds at the beginning or the end
+    special: Sequence[int]  # 1 for a token that the tokenizer or the prompt adds at the beginning or the end
     word_by_word: bool = False
 
 
@@ -45,7 +46,8 @@ class Encoder:
 
     `overflow`: what becomes of a longer text. `cache`: a folder, None for no cache; where it cannot be used, texts are
     encoded without it and `notes` says so. `types`: whether the backbone takes token types, which tell the two texts
-    of a pair apart. `word`: the sub-token at which a word is read.
+    of a pair apart. `word`: the sub-token at which a word is read. `prompt`: what stands around each text that is no
+    sentence of words.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class Encoder:
         overflow: Overflow = "cut",
         types: bool = False,
         word: Literal["first", "last"] = "first",
+        prompt: str = "",
     ) -> None:
         self.tokenizer, self.max_length, self.cache, self.overflow = tokenizer, max_length, cache, overflow
-        self.word = word
+        self.word, self.prompt = word, Template.of(prompt)
         self.types = types and "token_type_ids" in tokenizer.model_input_names
         self.notes: list[str] = []
         special = tokenizer.num_special_tokens_to_add()
@@ -70,8 +73,14 @@ class Encoder:
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
         state = f"8/{max_length}/{overflow}/{self.types}/{word}/{tokenizer.unk_token}/"
-        state += tokenizer.backend_tokenizer.to_str()
+        state += tokenizer.backend_tokenizer.to_str() + prompt
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
+        (alone,) = self._call([self.prompt.around("")])
+        if prompt and max_length <= len(alone.ids):
+            raise UserError(
+                f"network.max_length is {max_length}, and network.prompt.template alone takes {len(alone.ids)} tokens: "
+                f"give at least {len(alone.ids) + 1}, or a shorter template"
+            )
 
     def encode(self, inputs: Sequence[Any], kind: Kind) -> Encoded:
         """`inputs`: texts, all of them pairs or none, or lists of words for the kind `token`."""
@@ -136,10 +145,10 @@ class Encoder:
     # -------------------------------------------------------------------------------- from a text to its tokens
 
     def _texts(self, texts: Sequence[str]) -> Iterator[_Text]:
-        for encoding in self._call(texts):
+        for text, encoding in zip(texts, self._call([self.prompt.around(text) for text in texts]), strict=True):
             if not encoding.ids:
                 raise UserError("a text is empty, and this tokenizer puts no token of its own there: leave it out")
-            yield _Text(encoding.ids, [0], encoding.special_tokens_mask)
+            yield _Text(encoding.ids, [0], self.prompt.owns(text, encoding))
 
     def _sentences(self, sentences: Sequence[list[str]]) -> Iterator[_Text]:
         every = [spaced(words) for words in sentences]

@@ -11,7 +11,7 @@ from cl.batches import Batch, Output, Outputs
 from cl.models.backbone import Backbone
 from cl.models.frozen import FrozenPart
 from cl.models.options import AskedPooling, Pooling, ReadoutName
-from cl.models.readouts import READOUTS, Readout
+from cl.models.readouts import Readout, readout
 from cl.types import KINDS, Kind, UserError
 
 MASKED = -1e9  # the logit of a class that is no candidate: finite, so that differences of two masked ones are 0
@@ -80,7 +80,8 @@ class Network(nn.Module):
         device = next(self.backbone.parameters()).device
         for kind in (kind for kind in KINDS if kind in classes):
             if kind not in self.heads:
-                self.heads[kind] = READOUTS[self.head_type](self.backbone.hidden).to(device)
+                words = self.backbone.label_words
+                self.heads[kind] = readout(self.head_type, kind, self.backbone.hidden, words).to(device)
             self.head(kind).grow(classes[kind], generator)
 
     def take_dtype(self, state: dict[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ Pooling = Literal["mean", "first", "last"]
 AskedPooling = Literal["auto", "mean", "first", "last"]
 Attention = Literal["auto", "causal", "bidirectional"] | int  # an integer: the first layer that sees all tokens
 Precision = Literal["float32", "bfloat16"]
-ReadoutName = Literal["linear", "cosine"]
+ReadoutName = Literal["linear", "cosine", "verbaliser"]
 Word = Literal["auto", "first", "last"]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, normalize, pad
+from torch.nn.functional import linear, normalize
 
 from cl.models.options import ReadoutName
+from cl.models.verbaliser import LabelWord
+from cl.types import Kind
 
 INIT_STD = 0.02
 INIT_SCALE = 10.0  # of cosines: with 1 a class of a dozen could never be sure
@@ -49,10 +51,14 @@ class Readout(nn.Module):
         known, names = self.names, tuple(names)
         if names[: len(known)] != known:
             raise ValueError(f"columns neither go nor move: there are {known}, and {names} were asked")
-        if num_new := len(names) - len(known):
-            rows = torch.randn(num_new, self.weight.shape[1], generator=generator) * INIT_STD
-            self._set(torch.cat([self.weight.data, rows.to(self.weight)]))
+        if new := names[len(known) :]:
+            rows, biases = self.fresh(new, generator)
+            self._set(torch.cat([self.weight.data, rows.to(self.weight)]), biases)
             self.names = names
+
+    def fresh(self, names: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Rows `[N, H]` and biases `[N]` of new classes."""
+        return torch.randn(len(names), self.weight.shape[1], generator=generator) * INIT_STD, torch.zeros(len(names))
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
@@ -63,16 +69,16 @@ class Readout(nn.Module):
         """`[N, H]` → `[N, C]`, both in the precision of the weights."""
         raise NotImplementedError
 
-    def _set(self, weight: Tensor) -> None:
+    def _set(self, weight: Tensor, new_biases: Tensor) -> None:
         self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)
         if self.bias is not None:
-            bias = pad(self.bias.data, (0, len(weight) - len(self.bias)))
+            bias = torch.cat([self.bias.data[: len(weight)], new_biases.to(self.bias)])
             self.bias = nn.Parameter(bias, requires_grad=self.bias.requires_grad)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         weight = state_dict.get(f"{prefix}weight")
         if weight is not None and len(weight) < self.num_columns:
-            self._set(self.weight.new_zeros(weight.shape))
+            self._set(self.weight.new_zeros(weight.shape), self.weight.new_zeros(0))
             self.names = self.names[: len(weight)]  # columns never move: those of an earlier state come first
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -103,4 +109,23 @@ class Cosine(Readout):
         return self.scale * linear(normalize(features, dim=-1), normalize(self.weight, dim=-1))
 
 
-READOUTS: dict[ReadoutName, type[Readout]] = {"linear": Linear, "cosine": Cosine}
+class Verbaliser(Linear):
+    """Logits are those of a language model's own head for the words of the classes; they train on from there.
+
+    (Schick & Schütze, 2021: Exploiting cloze questions for few-shot text classification.)
+    """
+
+    def __init__(self, hidden: int, words: Mapping[str, LabelWord]) -> None:
+        super().__init__(hidden)
+        self.words = words
+
+    def fresh(self, names: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = [self.words[name] for name in names]
+        return torch.stack([word.row for word in chosen]), torch.stack([word.bias for word in chosen])
+
+
+def readout(name: ReadoutName, kind: Kind, hidden: int, words: Mapping[str, LabelWord]) -> Readout:
+    """A readout without columns. `words`: of a verbaliser, which tags of words have not."""
+    if name == "verbaliser" and kind == "sequence":
+        return Verbaliser(hidden, words)
+    return Cosine(hidden) if name == "cosine" else Linear(hidden)

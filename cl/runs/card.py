@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 
 from cl import __version__
+from cl.config import Config
+from cl.data.prompts import Template
 from cl.models.snapshot import base_names, hashes
 from cl.reporting.cells import CellResult, load_cells, plain
 from cl.runs.restored import Restored
@@ -22,6 +25,7 @@ OF_KIND: dict[Kind, str] = {
     "token": 'The tag of a word is that of its first token: hence `aggregation_strategy="first"`.',
 }
 OF_LAST = "The tag of a word is that of its last token, which has read all of it; `aggregation_strategy` cannot say so."
+OF_PROMPT = "A text stands within the prompt that it was trained in, which a pipeline does not put there: {template}."
 CODE = """
 The folder holds code, `{place}modeling_classifier.py`, since transformers has no class that reads out features in this
 way. Read it before you trust it. It is for inference. `pipeline` logs that it does not list this class, and works.
@@ -102,7 +106,7 @@ def card(found: Restored, experience: Experience, native: bool, is_adapter: bool
         plugins=plain(str(config.strategies[cell.strategy] or "no plugin")),
         own=own if experience.candidates == "own" else "",
         use=_use(found, experience, native, is_adapter, last),
-        of_kind=OF_LAST if last else OF_KIND[kind],
+        of_kind=_of_kind(config, kind, last),
         code="" if native else CODE.format(place="base/" if is_adapter else ""),
         split=config.evaluate.split,
         scores=_scores(result),
@@ -110,10 +114,19 @@ def card(found: Restored, experience: Experience, native: bool, is_adapter: bool
     )
 
 
+def _of_kind(config: Config, kind: Kind, last: bool) -> str:
+    template = config.network.prompt.template
+    if kind == "sequence" and template:
+        return OF_PROMPT.format(template=plain(repr(template)))
+    return OF_LAST if last else OF_KIND[kind]
+
+
 def _use(found: Restored, experience: Experience, native: bool, is_adapter: bool, last: bool) -> str:
     """How it is used; of an adapter also what it stands upon."""
     kind = experience.kind
     options, arguments = CALL_OF_PAIRS if found.takes_pairs else CALL_OF_LAST if last else CALLS[kind]
+    if kind == "sequence" and (template := found.cell.config.network.prompt.template):
+        arguments = json.dumps(Template.of(template).around("a text"), ensure_ascii=False)
     return (USE_OF_ADAPTER if is_adapter else USE).format(
         task=TASKS[kind],
         trusts="" if native else ", trust_remote_code=True",

@@ -145,6 +145,10 @@ def _inspect_network(
         columns = columns_after(experiences, len(experiences) - 1)
         text += f"; the heads of all classes will have {sum(map(len, columns.values())) * (backbone.hidden + 1):,} more"
     say(console, text)
+    if config.prompt.template:
+        say(console, f"prompt: {config.prompt.template!r}")
+    for name, word in backbone.label_words.items():
+        say(console, f"class {name} is said by the token {word.tokens[0]}")
 
 
 def _inspect_needs(

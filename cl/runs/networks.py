@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from cl.config import NetworkConfig
+from cl.data.prompts import Template
 from cl.models import adapters, backbone
 from cl.models.trial import longest_input
+from cl.models.verbaliser import LabelWord, doubts, label_words
 from cl.types import Experience, UserError
 
 
@@ -33,7 +35,9 @@ def build_backbone(
         config.dtype,
         config.quantize,
         outline,
+        config.head == "verbaliser",
     )
+    loaded.label_words = _label_words(config, loaded, tokenizer)
     if (num := most - config.max_length) and loaded.max_positions is not None and most > loaded.max_positions:
         raise UserError(
             f"network.adapter.tokens is {num}: with network.max_length, {config.max_length}, these are {most} tokens, "
@@ -46,6 +50,16 @@ def build_backbone(
             f"{virtual}: lower it"
         )
     return loaded, tokenizer
+
+
+def _label_words(config: NetworkConfig, loaded: backbone.Backbone, tokenizer: Any) -> dict[str, LabelWord]:
+    """Those of a verbaliser, from the rows of the head, which are let go; none for another readout."""
+    rows, loaded.output_rows = loaded.output_rows, None
+    if config.head != "verbaliser" or rows is None:
+        return {}
+    calibrates = config.prompt.calibrate and not loaded.is_outline
+    empty = tokenizer(Template.of(config.prompt.template).around("")).input_ids if calibrates else []
+    return label_words(config.prompt.words, tokenizer, rows, loaded, empty)
 
 
 def fresh_backbone(
@@ -81,7 +95,8 @@ def num_positions(config: NetworkConfig) -> int:
 
 def network_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:
     """What a user should hear of how the backbone is used."""
-    return [*_outline_notes(config, loaded), *_attention_notes(config), *_adapter_notes(config, loaded)]
+    notes = [*_outline_notes(config, loaded), *_attention_notes(config), *_adapter_notes(config, loaded)]
+    return notes + doubts(loaded.label_words)
 
 
 def _outline_notes(config: NetworkConfig, loaded: backbone.Backbone) -> list[str]:

@@ -20,7 +20,7 @@ from cl.runs.streams import build_stream
 from cl.streams import check, scenarios
 from cl.streams.identity import Identity, identity_of
 from cl.streams.stream import Stream
-from cl.system.words import listed
+from cl.system.words import listed, one_of
 from cl.types import Experience, UserError
 
 
@@ -87,14 +87,17 @@ def encoder_for(config: NetworkConfig, loaded: Backbone, tokenizer: Any, cache: 
     word = config.word
     if word == "auto":
         word = "last" if loaded.is_causal else "first"
-    return Encoder(tokenizer, config.max_length, cache, config.overflow, loaded.takes_types, word)
+    return Encoder(
+        tokenizer, config.max_length, cache, config.overflow, loaded.takes_types, word, config.prompt.template
+    )
 
 
 def data_errors(config: Config, stream: Stream) -> list[str]:
     """Mistakes in the data that a run cannot start with."""
     needs_valid = config.training.patience is not None or config.training.keep_best
     needs_valid |= config.evaluate.split == "valid"
-    return [*_split_pairs(config, stream), *check.errors(stream.experiences, needs_valid)]
+    mistakes = [*_split_pairs(config, stream), *_prompt_mistakes(config.network, stream)]
+    return mistakes + check.errors(stream.experiences, needs_valid)
 
 
 def _split_pairs(config: Config, stream: Stream) -> Iterator[str]:
@@ -104,3 +107,21 @@ def _split_pairs(config: Config, stream: Stream) -> Iterator[str]:
             f"network.overflow=split makes windows of single texts, and the examples of {listed(pairs, 3)} are pairs: "
             "set network.overflow=cut, or drop the reader's `pair`"
         )
+
+
+def _prompt_mistakes(config: NetworkConfig, stream: Stream) -> Iterator[str]:
+    sequences = [experience for experience in stream if experience.kind == "sequence"]
+    pairs = [experience.name for experience in sequences if experience.train.examples.are_pairs]
+    if pairs and config.prompt.template:
+        yield (
+            f"network.prompt.template stands around single texts, and the examples of {listed(pairs, 3)} are pairs: "
+            "leave it out, or make one text of each pair"
+        )
+    if config.head != "verbaliser":
+        return
+    classes = list(dict.fromkeys(name for experience in sequences for name in experience.classes))
+    if silent := [name for name in classes if name not in config.prompt.words]:
+        yield f"network.prompt.words has no word for {listed(silent, 5)}: a verbaliser needs one for each class"
+    for name in config.prompt.words:
+        if name not in classes:
+            yield f"network.prompt.words.{name}: no text has this class.{one_of(name, classes)}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from cl.models.backbone.layers import above, below, inputs_of, layers_of
 from cl.models.options import Attention
 from cl.models.packing import Packing
 from cl.types import UserError
+
+if TYPE_CHECKING:
+    from cl.models.verbaliser import LabelWord
 
 
 class Backbone(nn.Module):
@@ -37,6 +40,8 @@ class Backbone(nn.Module):
         model.config.use_cache = False  # of keys and values, for generating text
         self.hidden: int = model.config.hidden_size
         self.attentions: tuple[Tensor, ...] | None = None
+        self.output_rows: Tensor | None = None  # of a language model's head, as it was loaded
+        self.label_words: Mapping[str, LabelWord] = {}  # chosen of them
         self._padded = False
         self.first_position = first_position(model) if facts is None else facts.first_position
         if self.first_position is not None:

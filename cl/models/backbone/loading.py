@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import CONFIG_NAME, logging
 from transformers.utils.hub import cached_file
 
@@ -45,11 +45,13 @@ def load(
     dtype: Precision = "float32",
     quantize: Mapping[str, Any] | None = None,
     outline: bool = False,
+    with_head: bool = False,
 ) -> tuple[Backbone, Any]:
     """The backbone and fast tokenizer of a hub id or a local folder, loaded once, in the precision asked for.
 
     `dropout` replaces every dropout rate of its config; None keeps them. `attention`: see `Backbone`. `quantize`: see
-    `quantisation`. `outline`: of a folder without weights, names and shapes alone.
+    `quantisation`. `outline`: of a folder without weights, names and shapes alone. `with_head`: the rows of a language
+    model's head too.
     """
     options, quantised = {"trust_remote_code": trust_remote_code}, quantisation(quantize or {})
     if (Path(name) / "adapter_config.json").is_file():  # transformers would look for a base and load both
@@ -71,7 +73,8 @@ def load(
         if outline and lacks_weights(name):
             return outlined(config, attention, dtype, trust_remote_code), tokenizer
         with silent():  # that an encoder has no head for generating text is no news; what is missing is told below
-            model, loading = AutoModel.from_pretrained(
+            family: Any = AutoModelForCausalLM if with_head else AutoModel
+            whole, loading = family.from_pretrained(
                 name, config=config, dtype=getattr(torch, dtype), output_loading_info=True, **options, **quantised
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
@@ -83,6 +86,7 @@ def load(
             f"{_first_line(error).rstrip('.')}. Name a folder with config.json, weights and tokenizer files, a hub "
             "id that can be reached, or 'scratch'."
         ) from error
+    model = whole.base_model if with_head else whole
     try:
         backbone = Backbone(model, attention=attention)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
@@ -90,13 +94,20 @@ def load(
             f"network.backbone: {name}, a {type(model).__name__}, is no backbone for single texts: it gives no hidden "
             f"states for token ids and their mask ({_first_line(error)}). Use another backbone"
         ) from error
-    parameters = dict(model.named_parameters())
+    if with_head and not backbone.is_causal:
+        raise UserError(
+            f"network.head is verbaliser, and {name} is an encoder, whose last token says no word: name a decoder, or "
+            "set network.head=linear"
+        )
+    parameters = dict(whole.named_parameters())
     # Of a head or a pooler that nothing here reads, weights may be missing.
     if missing := [key for key in loading["missing_keys"] if key in parameters and parameters[key].requires_grad]:
         raise UserError(
-            f"network.backbone: the files of {name} lack {len(missing)} weights of a {type(model).__name__}, such as "
+            f"network.backbone: the files of {name} lack {len(missing)} weights of a {type(whole).__name__}, such as "
             f"{sorted(missing)[0]}: they would be random. Name a folder with all of them, or correct its config.json"
         )
+    if with_head:
+        backbone.output_rows = whole.get_output_embeddings().weight
     return backbone, tokenizer
 
 

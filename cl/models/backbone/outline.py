@@ -31,4 +31,6 @@ def outlined(config: Any, attention: Attention, dtype: Precision, trust_remote_c
         model = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
     causal = any(is_causal(module) for module in model.modules()) if attention == "auto" else attention == "causal"
     unused = frozenset(name for name, _ in model.named_parameters() if name.startswith("pooler."))
-    return Backbone(model, Facts(unused, None, causal))
+    found = Backbone(model, Facts(unused, None, causal))
+    found.output_rows = model.get_input_embeddings().weight  # of the same shape
+    return found

@@ -1,0 +1,73 @@
+"""Label words: how a language model says each class, as rows of its own head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl.models.backbone import Backbone
+from cl.models.backbone.facts import trying
+from cl.types import UserError
+
+WHERE = "network.prompt.words"
+
+
+@dataclass(frozen=True)
+class LabelWord:
+    """How a class is said: the `tokens` of its word, the first of which is read; `row` `[H]` of it in the language
+    model's head; `bias` `[]`, with which its logit begins.
+    """
+
+    tokens: Sequence[str]
+    row: Tensor
+    bias: Tensor
+
+
+def label_words(
+    words: Mapping[str, str], tokenizer: Any, rows: Tensor, backbone: Backbone, empty: Sequence[int]
+) -> dict[str, LabelWord]:
+    """By class, for the head's matrix `rows` `[V, H]`. `empty`: the token ids of the template without a text, whose
+    logits are taken off; none for biases of 0.
+
+    Raises `UserError` for a word without a token.
+    """
+    tokens = {name: tokenizer(word, add_special_tokens=False).input_ids for name, word in words.items()}
+    if silent := [name for name, ids in tokens.items() if not ids]:
+        raise UserError(f"{WHERE}.{silent[0]} is {words[silent[0]]!r}, which has no token: write a word")
+    firsts = [ids[0] for ids in tokens.values()]
+    chosen = rows.detach()[firsts].float()
+    biases = -chosen @ _feature(backbone, empty) if empty else chosen.new_zeros(len(chosen))
+    return {
+        name: LabelWord(tokenizer.convert_ids_to_tokens(ids), row, bias)
+        for (name, ids), row, bias in zip(tokens.items(), chosen, biases, strict=True)
+    }
+
+
+def doubts(words: Mapping[str, LabelWord]) -> list[str]:
+    """What a user should hear of them."""
+    found = [
+        f"{WHERE}.{name} has {len(word.tokens)} tokens, {' '.join(word.tokens)}, of which the first is read"
+        for name, word in words.items()
+        if len(word.tokens) > 1
+    ]
+    by_token: dict[str, list[str]] = {}
+    for name, word in words.items():
+        by_token.setdefault(word.tokens[0], []).append(name)
+    found += [
+        f"{WHERE}: {' and '.join(names)} begin with the same token, {token}: before training they cannot be told apart"
+        for token, names in by_token.items()
+        if len(names) > 1
+    ]
+    return found
+
+
+def _feature(backbone: Backbone, ids: Sequence[int]) -> Tensor:
+    """The hidden state of a text's last token, `[H]`."""
+    batch = torch.tensor([ids], device=backbone.model.device)
+    with trying(backbone):
+        hidden: Tensor = backbone(batch, torch.ones_like(batch))
+    return hidden[0, -1].float()
