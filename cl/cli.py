@@ -171,6 +171,30 @@ def predict(
 
 
 @app.command()
+def explain(
+    cell: CellFolder,
+    text: Annotated[str, typer.Option(help="What to explain; words to be tagged have blanks between them.")],
+    after: Annotated[str, typer.Option(metavar="NAME,...", help="As the cell stood after these experiences.")] = "",
+    out: Annotated[Path | None, typer.Option(help="A folder for explanation.html and explanation.json.")] = None,
+    experience: ExperienceName = None,
+    kind: KindName = None,
+) -> None:
+    """Which words made an answer: each is left out in turn, and the answer's probability falls by so many points.
+
+    With --after it shows, side by side, what later experiences have changed; the run needs run.keep=all.
+    """
+    from cl.reporting.explanations import show_explanations, write_explanations
+    from cl.runs.explain import explain
+    from cl.system.printing import console_for, say
+
+    console = console_for()
+    found = explain(cell, text, _words(after), experience, _kind(kind))
+    show_explanations(found, console)
+    if out is not None:
+        say(console, str(write_explanations(found, out)))
+
+
+@app.command()
 def errors(cell: CellFolder) -> None:
     """What a cell takes for what: confusions, and the most confident mistakes, of runs with evaluate.predictions."""
     from cl.runs.status import show_errors

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import numpy as np
 from filelock import FileLock
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl.evaluation.matrix import EvaluationMatrix
@@ -23,6 +22,7 @@ from cl.reporting.cost import cost_chart, seconds
 from cl.reporting.figures import ENDINGS, SCREEN_SCALE, Chart, panel_svg, save, swatch_svg
 from cl.reporting.heatmap import heat_maps
 from cl.reporting.losses import loss_chart
+from cl.reporting.pages import environment
 from cl.reporting.setup import setup
 from cl.reporting.tables import COLUMNS, Column, Table, comparison, experience_columns
 from cl.reporting.theme import DARK, LIGHT
@@ -36,7 +36,6 @@ MOST_LABELS = 12  # that a table of counts names
 MOST_COLUMNS = 30
 CHARTS = {"average-score", "forgetting-curves", "entity-types", "matrices", "losses", "cost"}  # all that there may be
 TITLES = {"table": "Comparison of strategies", "table-experiences": "Scores of each experience in the end"}
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(cells: Sequence[CellResult], out_dir: Path, columns: Sequence[Column] = COLUMNS) -> Path:
@@ -129,35 +128,31 @@ def _check_one_data(cells: Sequence[CellResult]) -> None:
 
 
 def _page(cells: Sequence[CellResult], charts: Sequence[Chart], tables: Mapping[str, Table], out_dir: Path) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment.get_template("report.html.j2").render(
-        title=_title(cells),
-        setup=setup(cells),
-        light=LIGHT.roles(),
-        dark=DARK.roles(),
-        cells=cells,
-        groups=by_label(cells),
-        names=max((cell.matrix.names for cell in cells), key=len),
-        unfinished=[cell for cell in cells if not cell.finished],
-        table=tables["table"],
-        by_experience=tables.get("table-experiences"),
-        sections=[_section(chart) for chart in charts],
-        places=range(max((len(chart.legend) for chart in charts if chart.toggles), default=0)),
-        matrices=[(cell, *_numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
-        most_columns=MOST_COLUMNS,
-        configs=_shared([(cell, cell.config) for cell in cells if cell.config], len(cells)),
-        environment=_environment(cells),
-        counts=next((_counts(cell) for cell in cells if cell.environment.get("counts")), []),
-        warnings=_shared([(cell, line) for cell in cells for line in cell.warnings], len(cells)),
-        duration=_duration,
-        errors={cell.path: _link(cell.path / ERRORS, out_dir) for cell in cells if (cell.path / ERRORS).is_file()},
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=_title(cells),
+            setup=setup(cells),
+            light=LIGHT.roles(),
+            dark=DARK.roles(),
+            cells=cells,
+            groups=by_label(cells),
+            names=max((cell.matrix.names for cell in cells), key=len),
+            unfinished=[cell for cell in cells if not cell.finished],
+            table=tables["table"],
+            by_experience=tables.get("table-experiences"),
+            sections=[_section(chart) for chart in charts],
+            places=range(max((len(chart.legend) for chart in charts if chart.toggles), default=0)),
+            matrices=[(cell, *_numbers(cell.matrix)) for cell in cells if cell.matrix.num_learnt],
+            most_columns=MOST_COLUMNS,
+            configs=_shared([(cell, cell.config) for cell in cells if cell.config], len(cells)),
+            environment=_environment(cells),
+            counts=next((_counts(cell) for cell in cells if cell.environment.get("counts")), []),
+            warnings=_shared([(cell, line) for cell in cells for line in cell.warnings], len(cells)),
+            duration=_duration,
+            errors={cell.path: _link(cell.path / ERRORS, out_dir) for cell in cells if (cell.path / ERRORS).is_file()},
+        )
     )
 
 

@@ -36,12 +36,18 @@ class Predictor:
     """A finished cell that answers for texts: `Predictor("runs/mine/replay/seed0")(["so good", …])`.
 
     `experience`: the name of the one whose classes compete, or whose network answers; needed where a cell has several
-    of those. `kind`: how a text is answered where the cell has learnt both kinds. Raises `UserError` for a cell that is
-    not finished or has no checkpoint.
+    of those. `kind`: how a text is answered where the cell has learnt both kinds. `after`: the name of an experience,
+    for the cell as it stood at its end. Raises `UserError` for a cell that is not finished or has no checkpoint.
     """
 
-    def __init__(self, folder: str | PathLike[str], experience: str | None = None, kind: Kind | None = None) -> None:
-        self.cell = restored(Path(folder))
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        experience: str | None = None,
+        kind: Kind | None = None,
+        after: str | None = None,
+    ) -> None:
+        self.cell = restored(Path(folder), after)
         self.experience, self.kind = experience, self.cell.kind(kind, experience)
         if self.kind is not None:  # what is wrong is told before a text is read
             self.cell.experience(self.kind, experience)
@@ -58,7 +64,7 @@ class Predictor:
         inputs = iter(inputs)
         num_cut = num_texts = 0
         while chunk := list(islice(inputs, AT_ONCE)):
-            found = [(self._kind_of(given), isinstance(given, Pair)) for given in chunk]
+            found = [(self.kind_of(given), isinstance(given, Pair)) for given in chunk]
             answers: dict[int, Answer] = {}
             for alike in dict.fromkeys(found):
                 places = [place for place, other in enumerate(found) if other == alike]
@@ -72,7 +78,8 @@ class Predictor:
                 "%d of %d texts are cut off at network.max_length: nothing was read after it", num_cut, num_texts
             )
 
-    def _kind_of(self, given: Input) -> Kind:
+    def kind_of(self, given: Input) -> Kind:
+        """How an input is answered. Raises `UserError` for one that is none of the cell's, or where that is unclear."""
         is_text = isinstance(given, str | Pair) and self.kind != "token"
         if is_text and isinstance(given, Pair) != self.cell.takes_pairs:
             asked = 'pairs: give {"text": ["…", "…"]}' if self.cell.takes_pairs else "single texts"
@@ -97,16 +104,22 @@ class Predictor:
 
     def _answers(self, kind: Kind, inputs: Sequence[Input]) -> tuple[list[Answer], int]:
         """The answers, and how many texts are cut off."""
-        experience = self.cell.experience(kind, self.experience)
         if kind == "token":
             inputs = [given.split() if isinstance(given, str) else list(given) for given in inputs]
+        found, names, texts, num_cut = self.probabilities(kind, inputs)
+        answers = _labels(inputs, found, names) if kind == "sequence" else _tags(inputs, found, names, texts)
+        return answers, num_cut
+
+    def probabilities(self, kind: Kind, inputs: Sequence[Any]) -> tuple[Tensor, Sequence[str], Tensor, int]:
+        """Of texts, pairs or lists of words of one kind: the probabilities `[N, C]` of each text or word, the names of
+        its C candidates, the number of the text that each is in, `[N]`, and how many texts are cut off.
+        """
+        experience = self.cell.experience(kind, self.experience)
         store = self._store(experience, inputs)
-        probabilities = self._probabilities(experience, store)
         places = places_of(store, experience.index, "test")
         columns, names = self.cell.candidates(experience)
-        found = probabilities[places.words][:, columns]
-        answers = _labels(inputs, found, names) if kind == "sequence" else _tags(inputs, found, names, places.texts)
-        return answers, int(store.cut.sum())
+        found = self._probabilities(experience, store)[places.words][:, columns]
+        return found, names, places.texts, int(store.cut.sum())
 
     def _store(self, experience: Experience, inputs: Sequence[Input]) -> Store:
         """The texts as the test split of an experience, with labels that nobody looks at."""

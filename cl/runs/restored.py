@@ -35,8 +35,8 @@ from cl.types import KINDS, Experience, Kind, UserError
 
 @dataclass(frozen=True)
 class Restored:
-    """A finished cell: its `experiences` without examples, the `learner` as it ended, the `encoder` of its texts, and
-    whether these are pairs.
+    """A finished cell: the `experiences` that it has learnt, without examples, the `learner` as it stood after them,
+    the `encoder` of its texts, and whether these are pairs.
     """
 
     cell: Cell
@@ -99,14 +99,17 @@ class Restored:
         return self.learner.strategy.network_for(self.learner.tools, self.learner.network, experience)
 
 
-def restored(folder: Path) -> Restored:
-    """The cell in a folder, on the device that its configuration names, a GPU only where there is one.
+def restored(folder: Path, after: str | None = None) -> Restored:
+    """The cell in a folder, on the device that its configuration names, a GPU only where there is one; as it ended, or
+    as it stood `after` an experience.
 
     Raises `UserError` where it is not finished or has no checkpoint, and where its backbone's files are others now.
     """
     cell = one_cell(folder)
     state = _final_state(cell)
     experiences = read_experiences(cell.folder)
+    if after is not None:
+        state = _state_after(cell, after, [experience.name for experience in experiences])
     with torch.random.fork_rng(devices=[]), _naming_the_backbone(cell):
         network, tokenizer = _backbone(cell)
         encoder = encoder_for(cell.config.network, network, tokenizer, None)
@@ -116,7 +119,8 @@ def restored(folder: Path) -> Restored:
         learner.restore(state["learner"])
     learner.trainer = _trainer(cell.config.trainer)
     learner.to(learner.trainer.strategy.root_device).eval()
-    return Restored(cell, experiences, learner, encoder, learnt_pairs(cell.folder))
+    learnt = experiences[: learner.experience.index + 1]
+    return Restored(cell, learnt, learner, encoder, learnt_pairs(cell.folder))
 
 
 def _final_state(cell: Cell) -> dict[str, Any]:
@@ -131,6 +135,18 @@ def _final_state(cell: Cell) -> dict[str, Any]:
         raise UserError(
             f"{cell.folder} has no checkpoint: run.keep was none, or cl clean has deleted it. Train it anew with "
             "run.keep=final run.overwrite=true"
+        )
+    return found
+
+
+def _state_after(cell: Cell, name: str, names: Sequence[str]) -> dict[str, Any]:
+    if name not in names:
+        raise UserError(f"--after {name}: {cell.folder} has learnt no experience of this name.{one_of(name, names)}")
+    found = checkpoint.load_end(cell.folder / checkpoint.FOLDER, names.index(name) + 1)
+    if found is None:
+        raise UserError(
+            f"{cell.folder} has kept no checkpoint of the end of {name}: train it with run.keep=all, then all of them "
+            "stay"
         )
     return found
 

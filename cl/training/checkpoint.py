@@ -76,14 +76,17 @@ def tidy(folder: Path, keep: Keep) -> None:
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
     """The newest whole checkpoint's state on the CPU, with a warning for each damaged one; None without any."""
-    import torch
-
     for path in reversed(_files(folder)):
         if _whole(path):
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            return state
+            return _read(path)
         log.warning("%s is damaged: going on from the checkpoint before it", path)
     return None
+
+
+def load_end(folder: Path, num_learnt: int) -> dict[str, Any] | None:
+    """The state on the CPU at the end of an experience, the last of so many; None where no whole checkpoint has it."""
+    found = [path for path in _ends(folder) if path.name.startswith(f"e{num_learnt:04d}-") and _whole(path)]
+    return _read(found[0]) if found else None
 
 
 def newest_step(folder: Path) -> int | None:
@@ -102,6 +105,13 @@ def _ends(folder: Path) -> list[Path]:
     for path in _files(folder):
         first.setdefault(path.name.partition("-")[0], path)
     return [path for learnt, path in first.items() if learnt != "e0000"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import torch  # as above
+
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def _whole(path: Path) -> bool:
