@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cl.models.backbone import Backbone
 from cl.models.backbone.facts import trying
+from cl.models.backbone.speaking import Speech
 from cl.types import UserError
 
 WHERE = "network.prompt.words"
@@ -28,22 +29,27 @@ class LabelWord:
 
 
 def label_words(
-    words: Mapping[str, str], tokenizer: Any, rows: Tensor, backbone: Backbone, empty: Sequence[int]
+    words: Mapping[str, str], tokenizer: Any, speech: Speech, backbone: Backbone, empty: Sequence[int]
 ) -> dict[str, LabelWord]:
-    """By class, for the head's matrix `rows` `[V, H]`. `empty`: the token ids of the template without a text, whose
-    logits are taken off; none for biases of 0.
+    """By class. `empty`: the token ids of the template without a text, whose logits are taken off; none to take off
+    nothing.
 
-    Raises `UserError` for a word without a token.
+    Raises `UserError` for a word without a token, and for a tokenizer that ends texts with a token of its own.
     """
+    if tokenizer("a", return_special_tokens_mask=True).special_tokens_mask[-1]:
+        raise UserError(
+            "network.head is verbaliser, which reads the last token, and this tokenizer puts a token of its own after "
+            "each text: set network.head=linear"
+        )
     tokens = {name: tokenizer(word, add_special_tokens=False).input_ids for name, word in words.items()}
     if silent := [name for name, ids in tokens.items() if not ids]:
         raise UserError(f"{WHERE}.{silent[0]} is {words[silent[0]]!r}, which has no token: write a word")
     firsts = [ids[0] for ids in tokens.values()]
-    chosen = rows.detach()[firsts].float()
-    biases = -chosen @ _feature(backbone, empty) if empty else chosen.new_zeros(len(chosen))
+    rows = speech.scale * speech.rows.detach()[firsts].float()
+    biases = -rows @ _feature(backbone, empty) if empty else speech.scale * speech.bias.detach()[firsts].float()
     return {
         name: LabelWord(tokenizer.convert_ids_to_tokens(ids), row, bias)
-        for (name, ids), row, bias in zip(tokens.items(), chosen, biases, strict=True)
+        for (name, ids), row, bias in zip(tokens.items(), rows, biases, strict=True)
     }
 
 

@@ -53,13 +53,13 @@ def build_backbone(
 
 
 def _label_words(config: NetworkConfig, loaded: backbone.Backbone, tokenizer: Any) -> dict[str, LabelWord]:
-    """Those of a verbaliser, from the rows of the head, which are let go; none for another readout."""
-    rows, loaded.output_rows = loaded.output_rows, None
-    if config.head != "verbaliser" or rows is None:
+    """Those of a verbaliser, from the language model's head, which is let go; none for another readout."""
+    speech, loaded.speech = loaded.speech, None
+    if config.head != "verbaliser" or speech is None:
         return {}
     calibrates = config.prompt.calibrate and not loaded.is_outline
     empty = tokenizer(Template.of(config.prompt.template).around("")).input_ids if calibrates else []
-    return label_words(config.prompt.words, tokenizer, rows, loaded, empty)
+    return label_words(config.prompt.words, tokenizer, speech, loaded, empty)
 
 
 def fresh_backbone(

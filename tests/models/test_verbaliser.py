@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from tokenizers.processors import TemplateProcessing
 
 import cl
 from cl.config import NetworkConfig, PromptConfig
@@ -25,6 +27,8 @@ from cl.types import UserError
 
 TEMPLATE = "Review: {text} This is"
 TOKENIZER = word_pieces(["Review: the food was good and the service bad This is great"], 200)
+ENDED = copy.deepcopy(TOKENIZER)  # puts a token after each text, as encoders want it
+TOKENIZER.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
 WORDS = {"negative": "bad", "positive": "good"}
 
 
@@ -85,7 +89,7 @@ def test_rows_come_by_the_names_of_classes_whatever_their_order(folder: Path) ->
     words = network.backbone.label_words
     assert torch.equal(network.head("sequence").weight, torch.stack([words["positive"].row, words["negative"].row]))
     assert type(network.head("token")).__name__ == "Linear"
-    assert network.backbone.output_rows is None  # the others are let go
+    assert network.backbone.speech is None  # the others are let go
 
 
 def run_config(folder: Path, where: Path, **prompt: Any) -> Any:
@@ -150,7 +154,7 @@ def test_an_encoder_and_a_model_without_a_head_are_refused(folder: Path, tmp_pat
     size: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     hf.BertForMaskedLM(hf.BertConfig(vocab_size=len(TOKENIZER), intermediate_size=16, **size)).save_pretrained(tmp_path)
     TOKENIZER.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"is an encoder, whose last token says no word: name a decoder"):
+    with pytest.raises(UserError, match=r"a BertLMHeadModel, makes its logits otherwise .*, as encoders do"):
         load(str(tmp_path), with_head=True)
     untied = hf.LlamaConfig.from_pretrained(folder, tie_word_embeddings=False)
     hf.LlamaModel(untied).save_pretrained(tmp_path / "bare")
@@ -161,9 +165,56 @@ def test_an_encoder_and_a_model_without_a_head_are_refused(folder: Path, tmp_pat
 
 def test_a_word_of_several_tokens_is_read_by_its_first(folder: Path) -> None:
     backbone, tokenizer = load(str(folder), with_head=True)
-    rows = backbone.output_rows
-    assert rows is not None
-    found = label_words({"a": "goodbad", "b": "bad"}, tokenizer, rows, backbone, [])
+    assert backbone.speech is not None
+    found = label_words({"a": "goodbad", "b": "bad"}, tokenizer, backbone.speech, backbone, [])
     first = tokenizer("goodbad", add_special_tokens=False).input_ids[0]
-    assert torch.equal(found["a"].row, rows[first])
+    assert torch.equal(found["a"].row, backbone.speech.rows[first])
     assert doubts({"b": found["b"]}) == []
+
+
+def saved(model: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return folder
+
+
+SIZE: dict[str, Any] = {
+    "vocab_size": len(TOKENIZER),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+}
+
+
+@pytest.mark.parametrize("family", ["granite", "phi", "gpt2"])
+def test_logits_that_are_scaled_or_have_a_bias_are_taken_as_they_are(family: str, tmp_path: Path) -> None:
+    """Granite divides them by a constant; Phi has a bias a word."""
+    torch.manual_seed(0)
+    options = {"logits_scaling": 4.0, "pad_token_id": 0} if family == "granite" else {}
+    model = hf.AutoModelForCausalLM.from_config(hf.AutoConfig.for_model(family, **SIZE, **options)).eval()
+    if family == "phi":
+        torch.nn.init.normal_(model.lm_head.bias)
+    config = asked(saved(model, tmp_path / family))
+    network = network_of(config, build_backbone(config, [])[0]).eval()
+    network.grow({"sequence": tuple(WORDS)}, torch.Generator())
+    ids = torch.tensor([TOKENIZER("Review: the food").input_ids])
+    with torch.no_grad():
+        logits = network.head("sequence")(network.backbone(ids, torch.ones_like(ids))[:, -1])[0]
+        every = model(input_ids=ids).logits[0, -1]
+    wanted = every[[TOKENIZER(word).input_ids[0] for word in WORDS.values()]]
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_logits_that_are_no_product_and_a_token_after_each_text_are_refused(folder: Path, tmp_path: Path) -> None:
+    options = {"head_dim": 8, "final_logit_softcapping": 0.5, "num_key_value_heads": 1}
+    torch.manual_seed(0)
+    capped = hf.Gemma2ForCausalLM(hf.Gemma2Config(**SIZE, **options))
+    with pytest.raises(UserError, match=r"makes its logits otherwise than as a product of features and rows"):
+        load(str(saved(capped, tmp_path / "capped")), with_head=True)
+    backbone, _ = load(str(folder), with_head=True)
+    assert backbone.speech is not None
+    with pytest.raises(UserError, match=r"this tokenizer puts a token of its own after each text"):
+        label_words(WORDS, ENDED, backbone.speech, backbone, [])

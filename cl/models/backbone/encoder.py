@@ -15,6 +15,7 @@ from cl.models.backbone.attention import OURS, first_position, packed_pass, padd
 from cl.models.backbone.entering import Entering, Virtual
 from cl.models.backbone.facts import Facts, ignores_later_tokens, tokens, trying, unused_parameters
 from cl.models.backbone.layers import above, below, inputs_of, layers_of
+from cl.models.backbone.speaking import Speech
 from cl.models.options import Attention
 from cl.models.packing import Packing
 from cl.types import UserError
@@ -40,8 +41,8 @@ class Backbone(nn.Module):
         model.config.use_cache = False  # of keys and values, for generating text
         self.hidden: int = model.config.hidden_size
         self.attentions: tuple[Tensor, ...] | None = None
-        self.output_rows: Tensor | None = None  # of a language model's head, as it was loaded
-        self.label_words: Mapping[str, LabelWord] = {}  # chosen of them
+        self.speech: Speech | None = None  # the head of a language model, as it was loaded
+        self.label_words: Mapping[str, LabelWord] = {}  # of it the words of classes
         self._padded = False
         self.first_position = first_position(model) if facts is None else facts.first_position
         if self.first_position is not None:

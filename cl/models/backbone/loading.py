@@ -17,6 +17,7 @@ from transformers.utils.hub import cached_file
 from cl.models.backbone.encoder import Backbone
 from cl.models.backbone.outline import lacks_weights, outlined
 from cl.models.backbone.quantising import quantisation
+from cl.models.backbone.speaking import speech_of
 from cl.models.options import Attention, Precision
 from cl.system.words import did_you_mean
 from cl.types import UserError
@@ -50,8 +51,8 @@ def load(
     """The backbone and fast tokenizer of a hub id or a local folder, loaded once, in the precision asked for.
 
     `dropout` replaces every dropout rate of its config; None keeps them. `attention`: see `Backbone`. `quantize`: see
-    `quantisation`. `outline`: of a folder without weights, names and shapes alone. `with_head`: the rows of a language
-    model's head too.
+    `quantisation`. `outline`: of a folder without weights, names and shapes alone. `with_head`: of a language
+    model its head too.
     """
     options, quantised = {"trust_remote_code": trust_remote_code}, quantisation(quantize or {})
     if (Path(name) / "adapter_config.json").is_file():  # transformers would look for a base and load both
@@ -86,7 +87,7 @@ def load(
             f"{_first_line(error).rstrip('.')}. Name a folder with config.json, weights and tokenizer files, a hub "
             "id that can be reached, or 'scratch'."
         ) from error
-    model = whole.base_model if with_head else whole
+    model, speech = (whole.base_model, speech_of(whole, name)) if with_head else (whole, None)
     try:
         backbone = Backbone(model, attention=attention)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
@@ -106,8 +107,7 @@ def load(
             f"network.backbone: the files of {name} lack {len(missing)} weights of a {type(whole).__name__}, such as "
             f"{sorted(missing)[0]}: they would be random. Name a folder with all of them, or correct its config.json"
         )
-    if with_head:
-        backbone.output_rows = whole.get_output_embeddings().weight
+    backbone.speech = speech
     return backbone, tokenizer
 
 

@@ -11,6 +11,7 @@ from transformers import AutoModel
 
 from cl.models.backbone.encoder import Backbone
 from cl.models.backbone.facts import Facts
+from cl.models.backbone.speaking import Speech
 from cl.models.options import Attention, Precision
 from cl.models.packing import is_causal
 
@@ -32,5 +33,6 @@ def outlined(config: Any, attention: Attention, dtype: Precision, trust_remote_c
     causal = any(is_causal(module) for module in model.modules()) if attention == "auto" else attention == "causal"
     unused = frozenset(name for name, _ in model.named_parameters() if name.startswith("pooler."))
     found = Backbone(model, Facts(unused, None, causal))
-    found.output_rows = model.get_input_embeddings().weight  # of the same shape
+    rows = model.get_input_embeddings().weight  # of the same shape
+    found.speech = Speech(rows, rows[:, 0])
     return found
