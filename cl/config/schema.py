@@ -11,6 +11,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from cl.config import trainer
+from cl.data.running import MEET
 from cl.data.windows import Overflow
 from cl.models.options import AskedPooling, Precision, ReadoutName, Scratch, Word
 from cl.system.words import one_of
@@ -203,6 +204,7 @@ class Config:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
 
+VIRTUAL = ("prompt", "p-tuning", "prefix")  # kinds of adapters that put virtual tokens before a text
 # The least and the greatest that numbers may be; in a list or a mapping, each of them.
 RANGES: dict[str, tuple[float, float]] = {
     "run.checkpoint_steps": (0, inf),
@@ -291,6 +293,15 @@ def _prompt_problems(network: NetworkConfig) -> Iterator[tuple[str, str]]:
         yield "network.head", " is verbaliser, and a scratch backbone is no language model: name a pretrained decoder"
     if is_verbaliser and network.pooling in ("mean", "first"):
         yield "network.pooling", f" is {network.pooling}, and a verbaliser reads the last token: leave it out"
+    if network.prompt.calibrate and network.adapter.get("kind") in VIRTUAL:
+        yield "network.prompt.calibrate", f": {network.adapter['kind']} puts tokens before an empty text: leave it out"
+    for name, word in network.prompt.words.items() if is_verbaliser else ():
+        if template[-1:].isalnum() and word[:1].isalnum() and not MEET.search(template[-1] + word[0]):
+            yield (
+                f"network.prompt.words.{name}",
+                f" is {word!r} and the template ends with a letter, which would make one word of both: begin it with a "
+                "space",
+            )
     for name, given in (("words", network.prompt.words), ("calibrate", network.prompt.calibrate)):
         if given and not is_verbaliser:
             yield f"network.prompt.{name}", " does nothing here: set network.head=verbaliser, or leave it out"

@@ -72,8 +72,8 @@ class Encoder:
             )
         tokenizer.backend_tokenizer.no_truncation()  # else the fingerprint would tell of earlier calls
         tokenizer.backend_tokenizer.no_padding()
-        state = f"8/{max_length}/{overflow}/{self.types}/{word}/{tokenizer.unk_token}/"
-        state += tokenizer.backend_tokenizer.to_str() + prompt
+        state = f"9/{max_length}/{overflow}/{self.types}/{word}/{tokenizer.unk_token}/"
+        state += f"{prompt!r}/{tokenizer.backend_tokenizer.to_str()}"
         self.fingerprint = hashlib.sha256(state.encode()).hexdigest()
         (alone,) = self._call([self.prompt.around("")])
         if prompt and max_length <= len(alone.ids):

@@ -29,27 +29,42 @@ class LabelWord:
 
 
 def label_words(
-    words: Mapping[str, str], tokenizer: Any, speech: Speech, backbone: Backbone, empty: Sequence[int]
+    words: Mapping[str, str],
+    prompt: tuple[str, str],
+    tokenizer: Any,
+    speech: Speech,
+    backbone: Backbone,
+    takes_off: bool,
 ) -> dict[str, LabelWord]:
-    """By class. `empty`: the token ids of the template without a text, whose logits are taken off; none to take off
-    nothing.
+    """By class, the word as it stands after a prompt. `prompt`: the template around no text, and around some text;
+    `takes_off`: whether what the model says after the former is taken off.
 
-    Raises `UserError` for a word without a token, and for a tokenizer that ends texts with a token of its own.
+    Raises `UserError` for a word without a token of its own there, and for a tokenizer that ends texts with a token.
     """
+    empty, asked = (tokenizer(text).input_ids for text in prompt)
     if tokenizer("a", return_special_tokens_mask=True).special_tokens_mask[-1]:
         raise UserError(
             "network.head is verbaliser, which reads the last token, and this tokenizer puts a token of its own after "
             "each text: set network.head=linear"
         )
-    tokens = {name: tokenizer(word, add_special_tokens=False).input_ids for name, word in words.items()}
-    if silent := [name for name, ids in tokens.items() if not ids]:
-        raise UserError(f"{WHERE}.{silent[0]} is {words[silent[0]]!r}, which has no token: write a word")
-    firsts = [ids[0] for ids in tokens.values()]
+    if takes_off and not empty:
+        raise UserError("network.prompt.calibrate: an empty text has no token in this template: write more around it")
+    tokens = {name: tokenizer(prompt[1] + word).input_ids for name, word in words.items()}
+    for name, ids in tokens.items():
+        if ids[: len(asked)] != asked:
+            raise UserError(
+                f"{WHERE}.{name} is {words[name]!r}, which changes the last token of the template: begin the word with "
+                "a space, and end the template without one"
+            )
+        if len(ids) == len(asked):
+            raise UserError(f"{WHERE}.{name} is {words[name]!r}, which has no token: write a word")
+    said = {name: ids[len(asked) :] for name, ids in tokens.items()}
+    firsts = [ids[0] for ids in said.values()]
     rows = speech.scale * speech.rows.detach()[firsts].float()
-    biases = -rows @ _feature(backbone, empty) if empty else speech.scale * speech.bias.detach()[firsts].float()
+    biases = -rows @ _feature(backbone, empty) if takes_off else speech.scale * speech.bias.detach()[firsts].float()
     return {
         name: LabelWord(tokenizer.convert_ids_to_tokens(ids), row, bias)
-        for (name, ids), row, bias in zip(tokens.items(), rows, biases, strict=True)
+        for (name, ids), row, bias in zip(said.items(), rows, biases, strict=True)
     }
 
 

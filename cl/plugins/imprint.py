@@ -54,5 +54,7 @@ def imprint(tools: Tools, experience: Experience, num_old: int) -> None:
     for column in range(num_old, len(rows)):
         if found["counts"][column]:
             rows[column] = norm * normalize(found["sums"][column], dim=0)
+            if head.bias is not None:  # that of a verbaliser suits the row that was there
+                head.bias.data[column] = 0
         elif experience.kind == "token" and (column - first) % 2 == 0 and column > first:
             rows[column] = rows[column - 1]

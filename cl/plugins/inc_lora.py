@@ -29,6 +29,9 @@ class IncLoRA(Plugin):
     grows: ClassVar[str] = "one adapter an experience"
     adapter: ClassVar[str] = "lora"
 
+    def copies(self, num_experiences: int) -> int:
+        return num_experiences - 1  # the earlier ones
+
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         if experience.index:  # there is something earlier
             lora_layers(tools.network.backbone.model)

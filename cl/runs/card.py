@@ -25,7 +25,9 @@ OF_KIND: dict[Kind, str] = {
     "token": 'The tag of a word is that of its first token: hence `aggregation_strategy="first"`.',
 }
 OF_LAST = "The tag of a word is that of its last token, which has read all of it; `aggregation_strategy` cannot say so."
-OF_PROMPT = "A text stands within the prompt that it was trained in, which a pipeline does not put there: {template}."
+OF_PROMPT = """A text stands within the prompt that it was trained in, which a pipeline does not put there: {template}.
+Where both have more than {max_length} tokens, cut the text before you put it there: `truncation=True` would cut the
+prompt."""
 CODE = """
 The folder holds code, `{place}modeling_classifier.py`, since transformers has no class that reads out features in this
 way. Read it before you trust it. It is for inference. `pipeline` logs that it does not list this class, and works.
@@ -117,7 +119,7 @@ def card(found: Restored, experience: Experience, native: bool, is_adapter: bool
 def _of_kind(config: Config, kind: Kind, last: bool) -> str:
     template = config.network.prompt.template
     if kind == "sequence" and template:
-        return OF_PROMPT.format(template=plain(repr(template)))
+        return OF_PROMPT.format(template=plain(repr(template)), max_length=config.network.max_length)
     return OF_LAST if last else OF_KIND[kind]
 
 

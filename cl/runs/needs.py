@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl.config import Config
 from cl.evaluation.evaluator import Evaluator
@@ -188,12 +188,23 @@ def _parts(config: Config, shape: Network, held: dict[str, int], trainer: Traine
     states = 2 if options.optimizer == "adamw" else int(options.momentum > 0)
     return {
         HELD: 0 if on_gpu else in_use(),
-        "weights": trained if shared else _bytes(shape.parameters()),
+        "weights": trained if shared else _weights(config, shape, is_there),
         "gradients": trained * (2 if trainer.world_size > 1 else 1),  # processes add them up in buffers of their own
         "optimizer": trained * states,
         "best epoch": trained * options.keep_best,
         **{name: trained * num for name, num in held.items()},
     }
+
+
+def _weights(config: Config, shape: Network, is_there: bool) -> int:
+    """Bytes of all parameters; of linear layers that will be quantised, as they will be then."""
+    total = _bytes(shape.parameters())
+    if is_there or not config.network.quantize:
+        return total
+    bits = 4 if config.network.quantize.get("load_in_4bit") else 8
+    every = shape.backbone.named_modules()
+    linear = [module.weight for name, module in every if isinstance(module, nn.Linear) and "lora_" not in name]
+    return total - sum(weight.nbytes - weight.numel() * bits // 8 for weight in linear if not weight.requires_grad)
 
 
 def _of_batches(config: Config, name: str, passes: Passes, trainer: Trainer) -> dict[str, int]:

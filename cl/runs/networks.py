@@ -57,9 +57,9 @@ def _label_words(config: NetworkConfig, loaded: backbone.Backbone, tokenizer: An
     speech, loaded.speech = loaded.speech, None
     if config.head != "verbaliser" or speech is None:
         return {}
-    calibrates = config.prompt.calibrate and not loaded.is_outline
-    empty = tokenizer(Template.of(config.prompt.template).around("")).input_ids if calibrates else []
-    return label_words(config.prompt.words, tokenizer, speech, loaded, empty)
+    template, takes_off = Template.of(config.prompt.template), config.prompt.calibrate and not loaded.is_outline
+    prompt = template.around(""), template.around("a text")
+    return label_words(config.prompt.words, prompt, tokenizer, speech, loaded, takes_off)
 
 
 def fresh_backbone(

@@ -21,6 +21,7 @@ from cl.data.sampler import derive_seed
 from cl.evaluation.evaluator import Evaluator
 from cl.evaluation.matrix import Row
 from cl.evaluation.predictions import NONE, Predicted
+from cl.models.adapters import Earlier
 from cl.models.network import Network
 from cl.models.snapshot import base_names, hashes, settle, snapshot, take_back
 from cl.plugins.maths.algebra import parameters_of
@@ -103,6 +104,12 @@ class Learner(LightningModule):
         settle(self.network)
         self._loaded |= hashes(self.network, [n for n in base_names(self.network) if n not in self._loaded])
         self.recipe = self.strategy.recipe(self.tools, Recipe(self.training_options), experience)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What DDP would send before each pass, and need not: it is alike on all ranks."""
+        earlier = [(name, module) for name, module in self.named_modules() if isinstance(module, Earlier)]
+        return [f"{name}.{buffer}" for name, module in earlier for buffer, _ in module.named_buffers()]
 
     def learn(self, trainer: Trainer) -> Learnt:
         """Trains from where the learner stands in its experience to its end, and scores every experience."""

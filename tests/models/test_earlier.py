@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from cl.models.adapters.earlier import join
 from cl.models.backbone import Backbone, Head, of_family, word_pieces
 from cl.plugins.o_lora import OLoRA
 from cl.testing.promises import Subject
-from cl.testing.tiny import Scratch, train
+from cl.testing.tiny import Scratch, assert_same, fresh_learner, train
+from cl.testing.watching import fit_and_save, go_on
 from cl.types import UserError
 
 TOKENIZER = word_pieces(["we met Ann Lee in Rome"], 60)
@@ -162,3 +164,31 @@ def test_what_orthogonality_lowers_is_the_overlap() -> None:
         pairs = [(layer.earlier.down, layer.lora_A["default"].weight) for _, layer in lora_layers(model)]
         overlaps.append(sum(float((old @ new.T).square().sum().detach()) for old, new in pairs))
     assert overlaps[1] < 0.5 * overlaps[0]
+
+
+def test_another_way_to_draw_adapters_is_refused() -> None:
+    with pytest.raises(UserError, match=r"init_lora_weights is 'gaussian': leave it out"):
+        lora_layers(built(init_lora_weights="gaussian").model)
+
+
+@pytest.mark.parametrize("teacher", ["lwf", "featdistill"])
+def test_beside_a_teacher_it_resumes_inside_the_second_experience(teacher: str) -> None:
+    """The teacher is of a time without earlier adapters."""
+    subject = Subject.listed("inc-lora")
+    data, config = subject.prepared("sequence"), subject.configured("sequence")
+    config = replace(config, strategies={"tested": {"inc-lora": {}, teacher: {}}})
+    straight = train(data, config, num_experiences=2)
+    stopped = train(data, config, num_experiences=1).learner
+    stopped.begin(data.stream[1])
+    _, saved = fit_and_save(stopped, config, every_steps=2)
+    resumed = fresh_learner(config, data)
+    learnt = go_on(resumed, config, saved[0])
+    assert_same(straight.weights, resumed.network.state_dict())
+    assert straight.rows[-1] == learnt.row
+
+
+def test_ranks_do_not_send_each_other_what_is_alike() -> None:
+    subject = Subject.listed("inc-lora")
+    learner = train(subject.prepared("sequence"), subject.configured("sequence"), 2).learner
+    buffers = {name for name, _ in learner.named_buffers() if ".earlier." in name}
+    assert buffers == set(learner._ddp_params_and_buffers_to_ignore) != set()

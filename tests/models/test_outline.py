@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 import cl
 from cl.models.adapters import adapted, read
 from cl.models.backbone import Backbone, load, of_family, word_pieces
+from cl.runs import needs
+from cl.runs.learners import network_of
 from cl.testing.tiny import Scratch, tiny_config
 from cl.types import UserError
 
@@ -83,3 +86,24 @@ def test_a_check_counts_by_it_and_a_run_refuses_it(
     assert "holds no weights: this is what its config.json tells" in said
     with pytest.raises(UserError, match=r"does not load as a transformers model"):
         cl.run(config)
+
+
+def test_linear_layers_are_counted_as_they_will_be_quantised(folders: tuple[Path, Path]) -> None:
+    outline, _ = load(str(folders[1]), dtype="bfloat16", outline=True)
+    config = tiny_config("mixed")
+    network = network_of(config.network, adapted(outline, read(ADAPTERS["lora"]), 0))
+    whole = needs._weights(config, network, is_there=False)
+    linear = [m for m in outline.modules() if isinstance(m, nn.Linear)]
+    for name, bits in (("load_in_4bit", 4), ("load_in_8bit", 8)):
+        config.network = replace(config.network, quantize={name: True})
+        saved = sum(m.weight.numel() * (16 - bits) // 8 for m in linear)
+        assert needs._weights(config, network, is_there=False) == whole - saved
+        assert needs._weights(config, network, is_there=True) == whole
+
+
+def test_an_encoder_has_no_words_to_say_without_its_weights_either(folders: tuple[Path, Path]) -> None:
+    if load(str(folders[1]), outline=True)[0].is_causal:
+        assert load(str(folders[1]), outline=True, with_head=True)[0].speech is not None
+        return
+    with pytest.raises(UserError, match=r"is an encoder, whose last token says no word"):
+        load(str(folders[1]), outline=True, with_head=True)

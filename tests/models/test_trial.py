@@ -13,6 +13,7 @@ import transformers as hf
 
 from cl.config import NetworkConfig
 from cl.models.backbone import Backbone, load, word_pieces
+from cl.models.backbone.facts import alike
 from cl.models.trial import longest_input, sees_padding
 from cl.runs.networks import build_backbone, network_notes
 from cl.runs.prepare import prepare
@@ -124,3 +125,12 @@ def test_what_is_no_backbone_for_texts_is_refused(tmp_path: Path) -> None:
     size = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     with pytest.raises(UserError, match="a T5Model, is no backbone for single texts"):
         load(saved(tmp_path, hf.T5Model(hf.T5Config(**size))))
+
+
+def test_what_rounding_does_beside_a_great_number_is_no_sight() -> None:
+    """Some families have states of 50 in a few dimensions, and rounding of that size everywhere."""
+    states = torch.tensor([[44.7, 0.0, 1e-4]])
+    assert alike(states, states + 1e-4 * torch.tensor([[1.0, -1.0, 1.0]]))
+    assert not alike(states, states + 1e-2)
+    half = states.bfloat16()
+    assert alike(half, half + half.abs().max() * 2**-8)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from data.test_forms import metaspace
 from tokenizers.processors import TemplateProcessing
 
 import cl
@@ -29,7 +30,7 @@ TEMPLATE = "Review: {text} This is"
 TOKENIZER = word_pieces(["Review: the food was good and the service bad This is great"], 200)
 ENDED = copy.deepcopy(TOKENIZER)  # puts a token after each text, as encoders want it
 TOKENIZER.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
-WORDS = {"negative": "bad", "positive": "good"}
+WORDS = {"negative": " bad", "positive": " good"}
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
@@ -115,9 +116,10 @@ def test_it_learns_beside_plugins_predicts_and_has_a_row_before_training(folder:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"negative": "bad"}, r"network\.prompt\.words has no word for 'positive'"),
-        (WORDS | {"neutral": "great"}, r"network\.prompt\.words\.neutral: no text has this class"),
+        ({"negative": " bad"}, r"network\.prompt\.words has no word for 'positive'"),
+        (WORDS | {"neutral": " great"}, r"network\.prompt\.words\.neutral: no text has this class"),
         (WORDS | {"positive": " "}, r"network\.prompt\.words\.positive is ' ', which has no token"),
+        (WORDS | {"positive": "great"}, r"words\.positive is 'great' and the template ends with a letter"),
     ],
 )
 def test_words_that_fit_no_class_or_say_nothing_are_refused(
@@ -128,7 +130,7 @@ def test_words_that_fit_no_class_or_say_nothing_are_refused(
 
 
 def test_words_that_cannot_be_told_apart_are_told(folder: Path) -> None:
-    config = asked(folder, negative="goodbad", positive="good", neutral="great")
+    config = asked(folder, negative=" goodbad", positive=" good", neutral=" great")
     backbone, _ = build_backbone(config, [])
     first, second = network_notes(config, backbone)
     assert "words.negative has 2 tokens, good ##bad, of which the first is read" in first or "tokens" in first
@@ -166,8 +168,8 @@ def test_an_encoder_and_a_model_without_a_head_are_refused(folder: Path, tmp_pat
 def test_a_word_of_several_tokens_is_read_by_its_first(folder: Path) -> None:
     backbone, tokenizer = load(str(folder), with_head=True)
     assert backbone.speech is not None
-    found = label_words({"a": "goodbad", "b": "bad"}, tokenizer, backbone.speech, backbone, [])
-    first = tokenizer("goodbad", add_special_tokens=False).input_ids[0]
+    found = label_words({"a": " goodbad", "b": " bad"}, ("", "so"), tokenizer, backbone.speech, backbone, False)
+    first = tokenizer(" goodbad", add_special_tokens=False).input_ids[0]
     assert torch.equal(found["a"].row, backbone.speech.rows[first])
     assert doubts({"b": found["b"]}) == []
 
@@ -217,4 +219,19 @@ def test_logits_that_are_no_product_and_a_token_after_each_text_are_refused(fold
     backbone, _ = load(str(folder), with_head=True)
     assert backbone.speech is not None
     with pytest.raises(UserError, match=r"this tokenizer puts a token of its own after each text"):
-        label_words(WORDS, ENDED, backbone.speech, backbone, [])
+        label_words(WORDS, ("", "so"), ENDED, backbone.speech, backbone, False)
+
+
+def test_words_are_read_as_they_stand_after_the_template(folder: Path) -> None:
+    """Tokenizers that put a blank before the text, as Llama 2's, make another token of a word alone."""
+    backbone, _ = load(str(folder), with_head=True)
+    assert backbone.speech is not None
+    tokenizer = metaspace("always")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
+    for prompt in (("so", "so nice so"), ("", "nice")):
+        found = label_words({"a": " good", "b": " bad"}, prompt, tokenizer, backbone.speech, backbone, False)
+        for word, text in ((found["a"], " good"), (found["b"], " bad")):
+            ids = tokenizer(prompt[1] + text).input_ids
+            assert list(word.tokens) == tokenizer.convert_ids_to_tokens(ids)[len(tokenizer(prompt[1]).input_ids) :]
+    with pytest.raises(UserError, match=r"network\.prompt\.calibrate: an empty text has no token in this template"):
+        label_words({"a": " good"}, ("", "nice"), tokenizer, backbone.speech, backbone, True)

@@ -19,7 +19,7 @@ class Earlier(nn.Module):
     """What all earlier adapters of a layer add to its output: inputs `[…, in]` → `[…, out]`.
 
     `down` `[R, in]` and `up` `[out, R]` are theirs side by side, `up` times their scaling; R is the sum of their ranks.
-    Loading an earlier or later state takes over its rank.
+    Loading an earlier or later state takes over its rank, 0 where that knows of no earlier adapter.
     """
 
     down: Tensor
@@ -40,10 +40,11 @@ class Earlier(nn.Module):
         self.up = torch.cat([self.up, layer.lora_B[ADAPTER].weight.detach() * layer.scaling[ADAPTER]], dim=1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        none = {f"{prefix}down": self.down[:0], f"{prefix}up": self.up[:, :0]}
+        state = none | {name: value for name, value in state_dict.items() if name in none}
         for name, own in list(self.named_buffers()):
-            if (value := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, own.new_zeros(value.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
+            setattr(self, name, own.new_zeros(state[prefix + name].shape))
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -58,6 +59,11 @@ def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     ]
     if not found:
         raise UserError("it needs LoRA: set network.adapter to {kind: lora, …}")
+    if (init := model.peft_config[ADAPTER].init_lora_weights) is not True:  # type: ignore[index, union-attr]
+        raise UserError(
+            "each new adapter is drawn as LoRA does by default, and network.adapter.init_lora_weights is "
+            f"{init!r}: leave it out"
+        )
     for name, layer in found:
         if ADAPTER not in layer.lora_A or layer.lora_variant or layer.lora_B[ADAPTER].bias is not None:
             raise UserError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from cl.models.backbone.entering import Entering
+from cl.models.backbone.facts import alike
 from cl.models.options import Attention
 from cl.models.packing import Layout, Packing, is_causal
 from cl.types import UserError
@@ -41,7 +42,7 @@ def first_position(model: Any) -> int | None:
                 hidden = packed_pass(model, Entering(ids, mask), first)
             except (IndexError, RuntimeError, TypeError, ValueError):
                 continue
-            if torch.allclose(hidden, padded, rtol=1e-3, atol=1e-4):
+            if alike(hidden, padded):
                 found = first
                 break
     model.train(was_training)

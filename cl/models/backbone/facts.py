@@ -51,7 +51,15 @@ def ignores_later_tokens(backbone: Backbone) -> bool:
     ids = torch.stack([ids[0, [0, 1, 2]], ids[0, [0, 1, 3]]])
     with trying(backbone):
         one, other = backbone(ids, torch.ones_like(ids))[:, :2]
-    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+    return alike(one, other)
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether hidden states are the same but for rounding, which is of the size of the greatest of them: some families
+    have states of 50, and others near 0 beside them.
+    """
+    tolerance = max(1e-4, 4 * torch.finfo(one.dtype).eps)
+    return bool((one - other).abs().max() <= tolerance * one.abs().max())
 
 
 def tokens(backbone: Backbone, num: int) -> Tensor:

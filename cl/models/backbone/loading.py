@@ -72,7 +72,10 @@ def load(
         if not tokenizer.is_fast:
             raise UserError(f"network.backbone: {name} has no fast tokenizer, which aligning word labels needs")
         if outline and lacks_weights(name):
-            return outlined(config, attention, dtype, trust_remote_code), tokenizer
+            backbone = outlined(config, attention, dtype, trust_remote_code)
+            if with_head:
+                _refuse_encoder(backbone, name)
+            return backbone, tokenizer
         with silent():  # that an encoder has no head for generating text is no news; what is missing is told below
             family: Any = AutoModelForCausalLM if with_head else AutoModel
             whole, loading = family.from_pretrained(
@@ -95,11 +98,8 @@ def load(
             f"network.backbone: {name}, a {type(model).__name__}, is no backbone for single texts: it gives no hidden "
             f"states for token ids and their mask ({_first_line(error)}). Use another backbone"
         ) from error
-    if with_head and not backbone.is_causal:
-        raise UserError(
-            f"network.head is verbaliser, and {name} is an encoder, whose last token says no word: name a decoder, or "
-            "set network.head=linear"
-        )
+    if with_head:
+        _refuse_encoder(backbone, name)
     parameters = dict(whole.named_parameters())
     # Of a head or a pooler that nothing here reads, weights may be missing.
     if missing := [key for key in loading["missing_keys"] if key in parameters and parameters[key].requires_grad]:
@@ -109,6 +109,14 @@ def load(
         )
     backbone.speech = speech
     return backbone, tokenizer
+
+
+def _refuse_encoder(backbone: Backbone, name: str) -> None:
+    if not backbone.is_causal:
+        raise UserError(
+            f"network.head is verbaliser, and {name} is an encoder, whose last token says no word: name a decoder, or "
+            "set network.head=linear"
+        )
 
 
 def folder_of(name: str) -> Path:

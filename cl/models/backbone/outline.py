@@ -30,9 +30,12 @@ def outlined(config: Any, attention: Attention, dtype: Precision, trust_remote_c
     with torch.device("meta"):
         options: dict[str, Any] = {"dtype": getattr(torch, dtype), "trust_remote_code": trust_remote_code}
         model = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
-    causal = any(is_causal(module) for module in model.modules()) if attention == "auto" else attention == "causal"
+    causal = any(map(is_causal, model.modules())) or any(
+        name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ()
+    )
+    causal = causal if attention == "auto" else attention == "causal"
     unused = frozenset(name for name, _ in model.named_parameters() if name.startswith("pooler."))
     found = Backbone(model, Facts(unused, None, causal))
-    rows = model.get_input_embeddings().weight  # of the same shape
+    rows = model.get_input_embeddings().weight.detach()  # of the same shape
     found.speech = Speech(rows, rows[:, 0])
     return found
