@@ -79,5 +79,6 @@ def reason(error: Exception) -> str:
         choices = found[2].replace("'", "")
         return f"is {found[1]!r}: give one of {choices}"
     if re.match(r"field '.*' is not Optional", first):
-        return "is null, and must have a value: leave it out for its default; {} is an empty mapping, [] an empty list"
+        empty = "{} is an empty mapping, [] an empty list, '' an empty text"
+        return f"is null, and must have a value: leave it out for its default; {empty}"
     return first + ". Set it, or give a value in its place" * isinstance(error, InterpolationResolutionError)

@@ -69,7 +69,7 @@ class StreamConfig:
     """How many new classes (entity types) each experience brings: a number, or a list such as [4, 2], whose last number
     holds for all experiences after it."""
     class_order: list[str] = field(default_factory=list)
-    """The classes in the order in which they arrive; empty: a random order, drawn with `seed`."""
+    """The classes in the order in which they arrive; empty: the alphabet's."""
     order: list[str] = field(default_factory=list)
     """The names of the experiences in the order in which they come; empty: as the scenario makes them."""
     limit: dict[str, int] = field(default_factory=dict)
@@ -295,6 +295,8 @@ def _prompt_problems(network: NetworkConfig) -> Iterator[tuple[str, str]]:
         yield "network.pooling", f" is {network.pooling}, and a verbaliser reads the last token: leave it out"
     if network.prompt.calibrate and network.adapter.get("kind") in VIRTUAL:
         yield "network.prompt.calibrate", f": {network.adapter['kind']} puts tokens before an empty text: leave it out"
+    if is_verbaliser and network.attention not in ("auto", "causal"):
+        yield "network.attention", f" is {network.attention}, and a verbaliser needs causal attention: leave it out"
     for name, word in network.prompt.words.items() if is_verbaliser else ():
         if template[-1:].isalnum() and word[:1].isalnum() and not MEET.search(template[-1] + word[0]):
             yield (

@@ -87,6 +87,11 @@ def backward_transfer(r: Floats) -> float:
     return _mean((square[-1:] - square.diagonal())[:, :-1])
 
 
+def initial_score(initial: Floats | None) -> float:
+    """Mean score of all experiences before any training, of those that can be scored then; NaN without it."""
+    return float("nan") if initial is None else _mean(initial)
+
+
 def forward_transfer(r: Floats, initial: Floats | None) -> float:
     """What earlier experiences did for later ones, `1/k Σ_{1≤j≤k} R[j−1, j] − b[j]` (Lopez-Paz & Ranzato, 2017).
 
@@ -131,6 +136,7 @@ def summary(matrix: EvaluationMatrix) -> dict[str, float]:
         "forgetting": forgetting(r),
         "backward_transfer": backward_transfer(r),
         "forward_transfer": forward_transfer(r, matrix.initial_array()),
+        "initial_score": initial_score(matrix.initial_array()),
         **{f"pooled/{name}": float(values[-1]) for name, values in pooled.items()},
         **{f"pooled_over_time/{name}": _mean(values) for name, values in pooled.items()},
     }

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cl.models.backbone import Backbone
-from cl.models.backbone.facts import trying
+from cl.models.backbone.facts import alike, trying
 from cl.types import UserError
 
 SHORTEST = 3  # tokens that every backbone takes: one that does not is refused when it is loaded
-TOLERANCE = 1e-4  # of the greatest number of a hidden state; rounding stays below 1e-6
 # What models of transformers raise where a table of positions has no more rows.
 TOO_LONG = (IndexError, RuntimeError, ValueError, AssertionError)
 
@@ -42,7 +41,7 @@ def sees_padding(backbone: Backbone, length: int) -> bool:
     mask = torch.cat([pad(torch.ones_like(short), (0, width)), torch.ones_like(long)])
     with trying(backbone):
         alone, together = backbone(short, mask[:1, :num]), backbone(ids, mask)[:1, :num]
-    return bool((together - alone).abs().max() / alone.abs().max() > TOLERANCE)
+    return not alike(alone, together)
 
 
 def _takes(backbone: Backbone, length: int) -> bool:

@@ -125,6 +125,10 @@ class Plugin:
         """
         return 0
 
+    def stored(self, tools: Tools) -> int:
+        """Bytes that it keeps from one experience to the next: for the table of what is stored."""
+        return stored_bytes(self.state_dict())
+
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         """Notify. The only place where parameters appear, grow or freeze. It may be called again for one experience."""
 
@@ -210,7 +214,7 @@ SEAMS = (
     "network_for",
 )
 """Where a plugin may act, in the order of an experience."""
-NAMES = (*SEAMS, "generator", "remembered", "copies", "state_dict", "load_state_dict")
+NAMES = (*SEAMS, "generator", "remembered", "copies", "stored", "state_dict", "load_state_dict")
 
 
 class PluginError(RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl.models.adapters import begin_anew, lora_layers
+from cl.models.adapters import begin_anew, earlier_bytes, lora_layers
 from cl.plugins.base import Plugin, Tools
 from cl.types import Experience
 
@@ -31,6 +31,9 @@ class IncLoRA(Plugin):
 
     def copies(self, num_experiences: int) -> int:
         return num_experiences - 1  # the earlier ones
+
+    def stored(self, tools: Tools) -> int:
+        return earlier_bytes(tools.network.backbone.model)
 
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         if experience.index:  # there is something earlier

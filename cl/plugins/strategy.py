@@ -103,6 +103,10 @@ class Strategy:
         """The examples that plugins keep."""
         return [kept for plugin in self.plugins.values() if (kept := plugin.remembered(tools)) is not None]
 
+    def stored(self, tools: Tools) -> int:
+        """Bytes that plugins keep."""
+        return sum(plugin.stored(tools) for plugin in self.plugins.values())
+
     def state_dict(self) -> dict[str, Any]:
         """Every plugin's state by name."""
         return {name: plugin.state_dict() for name, plugin in self.plugins.items()}
@@ -142,6 +146,8 @@ class Strategy:
 def _call(name: str, seam: str, function: Callable[..., T], *arguments: Any) -> T:
     try:
         return function(*arguments)
+    except UserError as error:
+        raise UserError(f"plugin {name!r}: {error}") from error
     except Exception as error:
         raise PluginError(f"plugin {name!r} failed in {seam}: {type(error).__name__}: {error}") from error
 

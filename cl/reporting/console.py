@@ -33,12 +33,24 @@ def print_row(matrix: EvaluationMatrix, console: Console | None = None, title: s
     console = console or console_for()
     if not matrix.num_learnt:
         return
+    if matrix.num_learnt == 1 and matrix.initial is not None:
+        console.print(Text(" · ".join(filter(None, (plain(title), _before(matrix))))), soft_wrap=True)
     heading = " · ".join(filter(None, (plain(title), f"learnt {matrix.num_learnt}/{len(matrix.names)}")))
     metrics = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in _metrics(matrix).items())
     if console.is_terminal:
         console.print(_grid(heading, _learnt(matrix), metrics, matrix.num_learnt))
     else:
         console.print(_line(f"{heading}: {metrics}", _learnt(matrix), console.width), soft_wrap=True)
+
+
+def _before(matrix: EvaluationMatrix) -> str:
+    """The row from before any training, in words: `before training: books 77.5, dvd 45.0`."""
+    initial = matrix.initial_array()
+    assert initial is not None
+    known = [(name, score) for name, score in zip(matrix.names, initial, strict=True) if not math.isnan(score)]
+    more = f", {len(known) - MOST_ROWS} more" if len(known) > MOST_ROWS else ""
+    scores = ", ".join(f"{plain(name, MOST_LETTERS)} {100 * score:.1f}" for name, score in known[:MOST_ROWS])
+    return f"before training: {scores or 'nothing can be scored'}{more}"
 
 
 def print_comparison(cells: Sequence[CellResult], console: Console | None = None) -> None:

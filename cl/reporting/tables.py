@@ -39,6 +39,7 @@ COLUMNS = (
     Column("forgetting", "Forgetting", False, "Mean distance of earlier experiences from their best score so far."),
     Column("backward_transfer", "Backward transfer", True, "Mean change of experiences since they were learnt."),
     Column("forward_transfer", "Forward transfer", True, "Mean gain on experiences yet to be learnt."),
+    Column("initial_score", "Before training", True, "Mean score of all experiences before any training: zero-shot."),
     Column("intransigence", "Intransigence", False, "How much worse each experience is learnt than by joint training."),
     Column("normalised_retention", "Normalised retention", True, "Average score between finetune (0) and joint (100)."),
 )

@@ -24,7 +24,6 @@ from cl.evaluation.errors import errors_of
 from cl.evaluation.matrix import EvaluationMatrix
 from cl.evaluation.metrics import summary
 from cl.evaluation.predictions import Predicted
-from cl.plugins.base import stored_bytes
 from cl.reporting.console import print_row
 from cl.reporting.errors import write_errors
 from cl.reporting.files import RunLog
@@ -122,7 +121,7 @@ class CellRun:
                 "experience": experience.index,
                 **asdict(learnt.cost),
                 "peak_memory_bytes": memory.peak(),
-                "stored_bytes": stored_bytes(learner.strategy.state_dict()),
+                "stored_bytes": learner.strategy.stored(learner.tools),
                 **_kept(learner),
             }
         )

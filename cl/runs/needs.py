@@ -29,7 +29,10 @@ from cl.types import UserError
 
 log = logging.getLogger(__name__)
 HELD = "program, data and backbone as it was loaded"
-REMEDY = "Set network.adapter with `layers`, over a base in network.dtype=bfloat16; or take a smaller backbone"
+REMEDY = (
+    "What takes less: network.adapter with `layers`, over a base in network.dtype=bfloat16, or on a GPU with "
+    "network.quantize; or a smaller backbone"
+)
 LIGHTER = "Set network.adapter with `layers`, network.gradient_checkpointing=true, or a smaller training.batch_size"
 
 

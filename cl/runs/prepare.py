@@ -119,6 +119,9 @@ def _prompt_mistakes(config: NetworkConfig, stream: Stream) -> Iterator[str]:
         )
     if config.head != "verbaliser":
         return
+    if not sequences:
+        yield "network.head is verbaliser, and the stream has words to be tagged alone, no texts: leave it out"
+        return
     classes = list(dict.fromkeys(name for experience in sequences for name in experience.classes))
     if silent := [name for name in classes if name not in config.prompt.words]:
         yield f"network.prompt.words has no word for {listed(silent, 5)}: a verbaliser needs one for each class"

@@ -191,6 +191,7 @@ def test_summary_of_a_run():
             "forgetting": 0.2,
             "backward_transfer": -0.2,
             "forward_transfer": 0.25,
+            "initial_score": sum(INITIAL) / 3,
             "pooled/micro_f1": 0.5,
             "pooled_over_time/micro_f1": 0.7,
         }
@@ -199,7 +200,7 @@ def test_summary_of_a_run():
 
 def test_summary_of_a_run_that_has_learnt_nothing():
     values = summary(EvaluationMatrix(("a", "b"), ("token", "token")))
-    assert len(values) == 6
+    assert len(values) == 7
     assert np.isnan(list(values.values())).all()
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from cl.models.adapters import adapted, begin_anew, export_adapter, lora_layers, merged, read
 from cl.models.adapters.earlier import join
 from cl.models.backbone import Backbone, Head, of_family, word_pieces
+from cl.plugins.inc_lora import IncLoRA
 from cl.plugins.o_lora import OLoRA
+from cl.runs.needs import refuse_what_cannot_fit
 from cl.testing.promises import Subject
 from cl.testing.tiny import Scratch, assert_same, fresh_learner, train
 from cl.testing.watching import fit_and_save, go_on
@@ -192,3 +194,16 @@ def test_ranks_do_not_send_each_other_what_is_alike() -> None:
     learner = train(subject.prepared("sequence"), subject.configured("sequence"), 2).learner
     buffers = {name for name, _ in learner.named_buffers() if ".earlier." in name}
     assert buffers == set(learner._ddp_params_and_buffers_to_ignore) != set()
+
+
+def test_what_it_keeps_is_told() -> None:
+    """Of each earlier adapter its two matrices; and a form that it cannot keep is refused before anything trains."""
+    subject = Subject.listed("inc-lora")
+    learner = train(subject.prepared("sequence"), subject.configured("sequence"), 3).learner
+    rank = [p for name, p in learner.network.named_parameters() if "lora_" in name]
+    assert learner.strategy.stored(learner.tools) == 2 * sum(p.nbytes for p in rank)
+    assert IncLoRA().copies(4) == 3
+    config, data = subject.configured("sequence"), subject.prepared("sequence")
+    config = replace(config, network=replace(config.network, adapter=LORA | {"use_dora": True}))
+    with pytest.raises(UserError, match=r"plugin 'inc-lora': it needs plain LoRA"):
+        refuse_what_cannot_fit(config, data.backbone, data.evaluator, ["tested"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,13 @@ def run_config(folder: Path, where: Path, **prompt: Any) -> Any:
     return config
 
 
-def test_it_learns_beside_plugins_predicts_and_has_a_row_before_training(folder: Path, tmp_path: Path) -> None:
+def test_it_learns_beside_plugins_predicts_and_has_a_row_before_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cl.run(run_config(folder, tmp_path / "run"))
+    said = capsys.readouterr().out
+    assert re.search(r"before training: \w+ \d+\.\d, \w+ \d+\.\d", said)
+    assert "Before training ↑" in (tmp_path / "run/table.md").read_text(encoding="utf-8")
     cell = tmp_path / "run/ewc_lwf/seed0"
     matrix = json.loads((cell / "matrix.json").read_text())
     assert all(score is not None for score in matrix["initial"])
@@ -145,6 +151,7 @@ def test_words_that_cannot_be_told_apart_are_told(folder: Path) -> None:
         ({"backbone": "scratch"}, r"a scratch backbone is no language model"),
         ({"pooling": "mean"}, r"pooling is mean, and a verbaliser reads the last token"),
         ({"head": "linear"}, r"words does nothing here"),
+        ({"attention": "bidirectional"}, r"attention is bidirectional, and a verbaliser needs causal attention"),
     ],
 )
 def test_mistakes_of_the_configuration(folder: Path, changes: dict[str, Any], message: str) -> None:

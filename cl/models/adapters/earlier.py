@@ -92,6 +92,11 @@ def begin_anew(model: nn.Module, generator: torch.Generator) -> None:
             b.zero_()
 
 
+def earlier_bytes(model: nn.Module) -> int:
+    """What all earlier adapters take."""
+    return sum(b.nbytes for module in model.modules() if isinstance(module, Earlier) for b in module.buffers())
+
+
 def join(model: nn.Module) -> None:
     """Makes one adapter of each layer's own and its earlier ones, which does the same and which peft knows."""
     ranks = {}
