@@ -95,10 +95,10 @@ class Store:
         """What encoding lost."""
         found = []
         if num_cut := int(self.cut.sum()):
+            words = ", and words cut off from a test sentence count as not found" * bool(self.is_token.any())
             found.append(
                 f"{num_cut} of {len(self.cut)} texts ({num_cut / len(self.cut):.1%}) are cut off at network.max_length "
-                "(the table of `cl check` and of the report shows which experience's), and words cut off from a test "
-                "sentence count as not found; "
+                f"(the table of `cl check` and of the report shows which experience's){words}; "
                 "network.overflow=split reads such texts whole, in windows (but not pairs of texts)"
             )
         if (num_unknown := int(self.unknown.sum())) > MANY_UNKNOWN * len(self.ids):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import masking_utils
 
 from cl.models.backbone import Backbone, attention, encoder
+from cl.models.backbone.facts import Facts, unused_parameters
 from cl.models.options import Attention
 from cl.runs.prepare import prepare
 from cl.testing.tiny import configured
@@ -179,8 +180,8 @@ def test_the_maps_that_are_watched_are_those_of_transformers(family: str) -> Non
 def test_what_no_hidden_state_depends_on_is_found_without_a_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.autograd, "grad", None)
     monkeypatch.setattr(torch.autograd, "backward", None)
-    network = Backbone(hf.BertModel(hf.BertConfig(**SIZE)))
-    assert network.facts.unused == {"pooler.dense.weight", "pooler.dense.bias"}
+    network = Backbone(hf.BertModel(hf.BertConfig(**SIZE)), Facts(frozenset(), None, is_causal=False))
+    assert unused_parameters(network) == {"pooler.dense.weight", "pooler.dense.bias"}
 
 
 @pytest.mark.parametrize("make", CANNOT.values(), ids=CANNOT)

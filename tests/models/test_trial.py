@@ -12,8 +12,9 @@ import torch
 import transformers as hf
 
 from cl.config import NetworkConfig
-from cl.models.backbone import Backbone, load, word_pieces
-from cl.models.backbone.facts import alike
+from cl.models.backbone import Backbone, load, of_family, word_pieces
+from cl.models.backbone.facts import alike, ignores_later_tokens
+from cl.models.options import Scratch
 from cl.models.trial import longest_input, sees_padding
 from cl.runs.networks import build_backbone, network_notes
 from cl.runs.prepare import prepare
@@ -134,3 +135,18 @@ def test_what_rounding_does_beside_a_great_number_is_no_sight() -> None:
     assert not alike(states, states + 1e-2)
     half = states.bfloat16()
     assert alike(half, half + half.abs().max() * 2**-8)
+
+
+@pytest.mark.parametrize(
+    ("family", "causal"), [("bert", False), ("distilbert", False), ("llama", True), ("gpt2", True)]
+)
+@pytest.mark.parametrize("spread", [0.002, 0.02, 1.0])
+def test_what_is_causal_is_told_by_gradients(family: str, causal: bool, spread: float) -> None:
+    """Also where later tokens do little beside the greatest number of a state, and where there are great ones."""
+    torch.manual_seed(0)
+    backbone = of_family(family, Scratch(hidden=16, layers=2, heads=2, vocabulary=50), initializer_range=spread)
+    assert backbone.is_causal == causal
+    assert ignores_later_tokens(backbone) == causal  # and again, now that it packs
+    with torch.no_grad():
+        backbone.model.get_input_embeddings().weight[:, 0] += 50
+    assert ignores_later_tokens(backbone) == causal
