@@ -26,7 +26,7 @@ tour: $(INSTALLED)  ## the notebooks, and the path of a new user from a CSV file
 test-faults: $(INSTALLED)  ## kills runs dozens of times and resumes them; about 20 minutes
 	$(BIN)/pytest -m "faults" tests/faults
 
-test-mutants: $(INSTALLED)  ## makes 330 small wrong changes, one at a time: a test must notice; 15 quiet minutes on two cores
+test-mutants: $(INSTALLED)  ## makes 390 small wrong changes, one at a time: a test must notice; 25 quiet minutes on two cores
 	$(BIN)/python -W ignore tests/mutants/run.py
 
 test-slow: $(INSTALLED)  ## every pair of plugins on every stream, which `make test` samples; about 10 minutes
