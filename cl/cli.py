@@ -185,10 +185,12 @@ def explain(
     """
     from cl.reporting.explanations import show_explanations, write_explanations
     from cl.runs.explain import explain
+    from cl.system.notices import Notices
     from cl.system.printing import console_for, say
 
     console = console_for()
-    found = explain(cell, text, _words(after), experience, _kind(kind))
+    with Notices(console_for(stderr=True)).listening():  # of what is cut off, say
+        found = explain(cell, text, _words(after), experience, _kind(kind))
     show_explanations(found, console)
     if out is not None:
         say(console, str(write_explanations(found, out)))

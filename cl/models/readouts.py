@@ -44,7 +44,7 @@ class Readout(nn.Module):
         return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
 
     def grow(self, names: Sequence[str], generator: torch.Generator) -> None:
-        """Columns for these classes, the old ones first; rows of new ones are drawn from N(0, 0.02²).
+        """Columns for these classes, the old ones first; new ones begin as `fresh` says.
 
         Raises `ValueError` where an old class is missing or in another place.
         """
@@ -57,7 +57,7 @@ class Readout(nn.Module):
             self.names = names
 
     def fresh(self, names: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Rows `[N, H]` and biases `[N]` of new classes."""
+        """Rows `[N, H]` and biases `[N]` of new classes: drawn from N(0, 0.02²), and 0."""
         return torch.randn(len(names), self.weight.shape[1], generator=generator) * INIT_STD, torch.zeros(len(names))
 
     def forward(self, features: Tensor) -> Tensor:

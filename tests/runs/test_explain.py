@@ -121,6 +121,13 @@ def test_what_cannot_be_explained_is_refused(cell: Path, stream: Any, tmp_path: 
         explain(final, "x", [first], kind="sequence")
 
 
+def test_a_text_that_is_cut_off_is_told(cell: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What stands after the cut has no effect, and nobody should take that for an answer."""
+    (found,) = explain(cell, " ".join(["so"] * 200), kind="sequence")
+    assert found.effects[-1] == pytest.approx(0, abs=1e-12)
+    assert "1 of 1 texts are cut off at network.max_length" in caplog.text
+
+
 def test_parts_are_words_or_characters_where_a_script_has_no_spaces() -> None:
     def parts(text: str, kind: Any = "sequence") -> list[str]:
         return [text[first:last] for first, last in parts_of(text, kind)]
