@@ -17,10 +17,10 @@ from cl.models.backbone import Backbone, Head
 from cl.models.backbone.classifier import Classifier
 from cl.models.backbone.exporting import does_the_same, task_model, write_code, write_tokenizer
 from cl.models.backbone.loading import silent
+from cl.models.backbone.outline import WEIGHTS
 from cl.types import Kind, UserError
 
 BASE = "base"  # the folder within the exported one that peft loads the base from
-WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # what transformers calls them, shards and their index too
 TASKS: dict[Kind, str] = {"sequence": "SEQ_CLS", "token": "TOKEN_CLS"}
 
 

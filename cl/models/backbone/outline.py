@@ -15,7 +15,7 @@ from cl.models.backbone.speaking import Speech
 from cl.models.options import Attention, Precision
 from cl.models.packing import is_causal
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
+WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")  # what transformers calls them, shards and their index too
 
 
 def lacks_weights(name: str) -> bool:
