@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl.models.adapters import begin_anew, earlier_bytes, lora_layers
+from cl.models.adapters import begin_anew, earlier_bytes, layers_with_earlier
 from cl.plugins.base import Plugin, Tools
 from cl.types import Experience
 
@@ -37,7 +37,7 @@ class IncLoRA(Plugin):
 
     def adapt_model(self, tools: Tools, experience: Experience) -> None:
         if experience.index:  # there is something earlier
-            lora_layers(tools.network.backbone.model)
+            layers_with_earlier(tools.network.backbone.model)
 
     def before_experience(self, tools: Tools, experience: Experience) -> None:
         if experience.index:

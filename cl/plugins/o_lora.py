@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl.models.adapters import lora_layers
+from cl.models.adapters import layers_with_earlier
 from cl.plugins.base import Gradients, Tools
 from cl.plugins.inc_lora import IncLoRA
 from cl.plugins.maths.algebra import add_to_rows
@@ -33,7 +33,7 @@ class OLoRA(IncLoRA):
             return None
         terms = []
         with torch.no_grad():
-            for name, layer in lora_layers(tools.network.backbone.model):
+            for name, layer in layers_with_earlier(tools.network.backbone.model):
                 old, new = layer.earlier.down, layer.lora_A["default"].weight
                 overlap = new @ old.to(new.dtype).T  # [r, R]
                 value, slope = (overlap**2, 2 * overlap) if self.form == "paper" else (overlap.abs(), overlap.sign())

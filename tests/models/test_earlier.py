@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl.models.adapters import adapted, begin_anew, export_adapter, lora_layers, merged, read
+from cl.models.adapters import adapted, begin_anew, export_adapter, layers_with_earlier, merged, read
 from cl.models.adapters.earlier import join
 from cl.models.backbone import Backbone, Head, of_family, word_pieces
 from cl.plugins.inc_lora import IncLoRA
@@ -60,7 +60,7 @@ def test_a_new_adapter_adds_nothing_at_first_and_earlier_ones_stay(family: str, 
     for seed in range(3):
         learn(backbone, seed)
         before = said(backbone)
-        for name, layer in lora_layers(backbone.model):
+        for name, layer in layers_with_earlier(backbone.model):
             a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
             deltas[name] = deltas.get(name, 0) + layer.scaling["default"] * (b @ a).detach()
         begin_anew(backbone.model, torch.Generator().manual_seed(seed))
@@ -73,9 +73,9 @@ def test_a_new_adapter_adds_nothing_at_first_and_earlier_ones_stay(family: str, 
 
 def test_a_fresh_adapter_is_drawn_as_peft_draws_it() -> None:
     backbone = built()
-    first = {name: layer.lora_A["default"].weight.clone() for name, layer in lora_layers(backbone.model)}
+    first = {name: layer.lora_A["default"].weight.clone() for name, layer in layers_with_earlier(backbone.model)}
     begin_anew(backbone.model, torch.Generator().manual_seed(1))
-    for name, layer in lora_layers(backbone.model):
+    for name, layer in layers_with_earlier(backbone.model):
         fresh, bound = layer.lora_A["default"].weight, first[name].shape[1] ** -0.5
         assert not torch.equal(fresh, first[name])
         for drawn in (fresh, first[name]):
@@ -94,7 +94,7 @@ def test_a_copy_has_its_own_earlier_adapters_and_a_state_brings_their_rank() -> 
     assert torch.equal(said(twin), before)
     assert not torch.allclose(said(backbone), before)
     for other in (backbone, built()):  # of a higher rank, and of none
-        lora_layers(other.model)
+        layers_with_earlier(other.model)
         other.load_state_dict(twin.state_dict())
         assert torch.equal(said(other), before)
 
@@ -105,7 +105,7 @@ def test_a_copy_has_its_own_earlier_adapters_and_a_state_brings_their_rank() -> 
 def test_what_is_no_product_of_two_matrices_is_refused(options: dict[str, Any]) -> None:
     backbone = adapted(base(), read({"kind": "ia3"} if "kind" in options else LORA | options), 0)
     with pytest.raises(UserError, match=r"it needs (plain )?LoRA"):
-        lora_layers(backbone.model)
+        layers_with_earlier(backbone.model)
 
 
 def test_an_adapter_that_does_not_train_stays() -> None:
@@ -127,7 +127,7 @@ def test_all_of_them_leave_as_one_adapter_or_merged(rslora: bool, tmp_path: Path
     joined = copy.deepcopy(backbone)
     join(joined.model)
     torch.testing.assert_close(said(joined), said(backbone))
-    assert {layer.r["default"] for _, layer in lora_layers(joined.model)} == {6}
+    assert {layer.r["default"] for _, layer in layers_with_earlier(joined.model)} == {6}
     torch.testing.assert_close(said(merged(backbone, torch.float32)), said(backbone), rtol=1e-5, atol=1e-5)
     head = Head("token", "last", torch.randn(3, 16), torch.zeros(3), None, ("a", "b", "c"), False)
     export_adapter(tmp_path / "out", backbone, TOKENIZER, 16, head, None)  # it is loaded again, and must say the same
@@ -143,7 +143,7 @@ def test_the_gradient_of_orthogonality_is_that_of_its_value(form: Any) -> None:
     gradients = {n: torch.zeros_like(p) for n, p in learner.network.named_parameters() if p.requires_grad}
     value = plugin.penalty(learner.tools, gradients)
     wanted, rank = torch.zeros((), dtype=torch.float64), 2
-    for _, layer in lora_layers(model):
+    for _, layer in layers_with_earlier(model):
         old, new = layer.earlier.down, layer.lora_A["default"].weight
         assert len(old) == 2 * rank
         for one in old.split(rank):
@@ -163,14 +163,14 @@ def test_what_orthogonality_lowers_is_the_overlap() -> None:
         subject = Subject.listed("o-lora")
         config = subject.configured("sequence", {"orthogonality": strength})
         model = train(subject.prepared("sequence"), config, 2).learner.network.backbone.model
-        pairs = [(layer.earlier.down, layer.lora_A["default"].weight) for _, layer in lora_layers(model)]
+        pairs = [(layer.earlier.down, layer.lora_A["default"].weight) for _, layer in layers_with_earlier(model)]
         overlaps.append(sum(float((old @ new.T).square().sum().detach()) for old, new in pairs))
     assert overlaps[1] < 0.5 * overlaps[0]
 
 
 def test_another_way_to_draw_adapters_is_refused() -> None:
     with pytest.raises(UserError, match=r"init_lora_weights is 'gaussian': leave it out"):
-        lora_layers(built(init_lora_weights="gaussian").model)
+        layers_with_earlier(built(init_lora_weights="gaussian").model)
 
 
 @pytest.mark.parametrize("teacher", ["lwf", "featdistill"])

@@ -1,7 +1,7 @@
 """Adapters: small parameters that train in a backbone whose own are frozen. The one door to peft."""
 
 from cl.models.adapters.adapted import adapted
-from cl.models.adapters.earlier import Earlier, begin_anew, earlier_bytes, lora_layers
+from cl.models.adapters.earlier import Earlier, begin_anew, earlier_bytes, layers_with_earlier
 from cl.models.adapters.exporting import export_adapter, merged
 from cl.models.adapters.kinds import KINDS
 from cl.models.adapters.options import Adapter, read
@@ -14,7 +14,7 @@ __all__ = [
     "begin_anew",
     "earlier_bytes",
     "export_adapter",
-    "lora_layers",
+    "layers_with_earlier",
     "merged",
     "read",
 ]

@@ -47,7 +47,7 @@ class Earlier(nn.Module):
         super()._load_from_state_dict(state, prefix, *args)
 
 
-def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+def layers_with_earlier(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Peft's LoRA layers by name, each with an `Earlier`, which is empty at first and adds to its output from then on.
 
     Raises `UserError` where there is none, or one whose adapter is more than a product of two matrices.
@@ -81,7 +81,7 @@ def begin_anew(model: nn.Module, generator: torch.Generator) -> None:
 
     Rows of A are drawn as peft draws them, from U(−1/√in, 1/√in); B is 0.
     """
-    for _, layer in lora_layers(model):
+    for _, layer in layers_with_earlier(model):
         a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
         if not a.requires_grad:
             continue
